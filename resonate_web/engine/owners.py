@@ -1,0 +1,149 @@
+"""Who is alive on this host: each process holds a lock on a file of its own, which the kernel frees when it dies.
+
+POSIX record locks (`lockf`) are not inherited by a forked child, so a child that outlives its parent does not keep
+the parent alive. A holder is dead only if the very same file (device, inode) of the same boot is reachable and its
+lock is free; a missing file, another namespace or another boot prove nothing: then the lease decides.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakSet
+
+STALE_AFTER = 60.0
+"""Seconds before a free file without any task is removed: its owner may be about to lock it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A live process on this host that serves a group."""
+
+    pid: str
+    group: str
+
+
+class NoOwners:
+    """A store that only this process can reach: nobody else is there."""
+
+    def __init__(self, name: str) -> None:
+        self.pid = name
+
+    def members(self) -> list[Member]:
+        """Return nobody else."""
+        return []
+
+    @contextmanager
+    def dead(self, pid: str) -> Iterator[bool]:
+        """Know nothing about others."""
+        yield False
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Owners:
+    """The file of this process, and its view of the others'. `pid` is what tasks are acquired under."""
+
+    def __init__(self, folder: Path, name: str, group: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._name = name
+        self._fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._process = os.getpid()
+        found = os.fstat(self._fd)
+        self.pid = f"{name}.{found.st_dev}.{found.st_ino}.{_boot()}"
+        os.write(self._fd, json.dumps({"pid": self.pid, "group": group}).encode())
+        _OPEN.add(self)
+        self._sweep()
+
+    def members(self) -> list[Member]:
+        """Return the other live processes of this host."""
+        found: list[Member] = []
+        for path in self._others():
+            member = _content(path)
+            if member is not None:
+                with self.dead(member.pid) as dead:
+                    if not dead:
+                        found.append(member)
+        return found
+
+    @contextmanager
+    def dead(self, pid: str) -> Iterator[bool]:
+        """Tell whether a holder is known to be dead; its lock is held meanwhile."""
+        fd = self._seize(pid)
+        try:
+            yield fd is not None
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+    def close(self) -> None:
+        """Give up the file, in the process that made it."""
+        if self._fd >= 0 and self._process == os.getpid():
+            (self._folder / self._name).unlink(missing_ok=True)
+            os.close(self._fd)
+        self._fd = -1
+        _OPEN.discard(self)
+
+    def _seize(self, pid: str) -> int | None:
+        """Return an open, locked descriptor of a dead holder's file, None when it may be alive."""
+        name, _, rest = pid.partition(".")
+        device, _, rest = rest.partition(".")
+        inode, _, boot = rest.partition(".")
+        # A lock of one's own process is no obstacle to it, and closing the file would free that lock.
+        if boot != _boot() or not name.isalnum() or name in {o._name for o in _OPEN if o._process == os.getpid()}:
+            return None
+        try:
+            fd = os.open(self._folder / name, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return None
+        found = os.fstat(fd)
+        if (str(found.st_dev), str(found.st_ino)) == (device, inode):
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fd
+            except OSError:
+                pass
+        os.close(fd)
+        return None
+
+    def _others(self) -> list[Path]:
+        return [p for p in sorted(self._folder.iterdir()) if p.name != self._name]
+
+    def _sweep(self) -> None:
+        for path in self._others():
+            member = _content(path)
+            try:
+                old = time.time() - path.stat().st_mtime > STALE_AFTER
+            except OSError:
+                continue
+            if member is not None and old:
+                with self.dead(member.pid) as dead:
+                    if dead:
+                        path.unlink(missing_ok=True)
+
+
+_OPEN: WeakSet[Owners] = WeakSet()
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+    except OSError:
+        return "unknown"
+
+
+def _content(path: Path) -> Member | None:
+    try:
+        found = json.loads(path.read_text())
+        return Member(str(found["pid"]), str(found["group"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

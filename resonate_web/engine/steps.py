@@ -1,0 +1,132 @@
+"""User code: one attempt of a step's body, and what its failure means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from resonate_web.errors import ApplicationError, Unserializable
+from resonate_web.protocol.records import PromiseState, Value
+from resonate_web.workflow.codec import Codec, error_document, to_data
+from resonate_web.workflow.context import StepContext
+from resonate_web.workflow.nodes import Node
+from resonate_web.workflow.registry import nature_of
+from resonate_web.workflow.retry import PERMANENT, Exponential, RetryPolicy
+
+DEFAULT_RETRY = Exponential()
+
+IN_STEP: ContextVar[str | None] = ContextVar("resonate_step", default=None)
+"""The id of the step that runs in this context: blocking calls on runs are refused there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A body that will not be tried again: its outcome."""
+
+    state: PromiseState
+    value: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """A failed attempt and the instant (ms) of the next; `note` is what is recorded of it."""
+
+    at: int
+    note: Value
+    error: str
+
+
+Verdict = Ended | Retry
+
+
+class Steps:
+    """Runs bodies. `around` opens the framework's world for each attempt, such as an app context."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        run_async: Callable[[Any], Future[Any]],
+        now: Callable[[], int],
+        around: Callable[[], AbstractContextManager[object]] | None,
+        retry_of: Callable[[Callable[..., Any]], RetryPolicy | None],
+    ) -> None:
+        self._codec = codec
+        self._run_async = run_async
+        self._now = now
+        self._around = around or nullcontext
+        self._retry_of = retry_of
+
+    def run(self, node: Node, ctx: StepContext, done: Callable[[Verdict], None]) -> Verdict | None:
+        """Run one attempt in this thread and return its verdict; an async body returns None and calls `done` later."""
+        fn = node.command.fn
+        assert fn is not None
+        try:
+            args, kwargs = self._codec.loads(node.payload or "[[],{}]")
+            nature = nature_of(fn)
+            if nature.takes_context:
+                args = [ctx, *args]
+            if nature.awaited:
+                self._start_async(fn, args, kwargs, node, ctx, done)
+                return None
+            token = IN_STEP.set(node.id)
+            try:
+                with self._around():
+                    return self._ended(fn(*args, **kwargs), node)
+            finally:
+                IN_STEP.reset(token)
+        except BaseException as error:
+            return self._failed(error, node, ctx.attempt)
+
+    def _start_async(
+        self,
+        fn: Callable[..., Any],
+        args: list[Any],
+        kwargs: dict[str, Any],
+        node: Node,
+        ctx: StepContext,
+        done: Callable[[Verdict], None],
+    ) -> None:
+        async def body() -> Any:
+            with self._around():
+                return await fn(*args, **kwargs)
+
+        def finished(future: Future[Any]) -> None:
+            try:
+                verdict: Verdict = self._ended(future.result(), node)
+            except BaseException as error:
+                verdict = self._failed(error, node, ctx.attempt)
+            done(verdict)
+
+        self._run_async(body()).add_done_callback(finished)
+
+    def _ended(self, result: Any, node: Node) -> Ended:
+        try:
+            return Ended(state=PromiseState.RESOLVED, value=self._codec.encode(result))
+        except Unserializable as error:
+            raise Unserializable(f"the result of step {node.command.name!r} ({node.id}): {error}") from None
+
+    def _failed(self, error: BaseException, node: Node, attempt: int) -> Verdict:
+        if not isinstance(error, Exception):  # SystemExit and the like end the step, not the server's thread
+            error = ApplicationError(f"the step raised {error!r}", type_name=type(error).__name__)
+        value = self._codec.encode_error(error)
+        opts = node.command.opts
+        if not isinstance(error, (*PERMANENT, *opts.non_retryable)):
+            policy = opts.retry or self._retry_of(node.command.fn) or DEFAULT_RETRY  # type: ignore[arg-type]
+            delay = policy.delay_ms(attempt)
+            at = self._now() + (delay or 0)
+            if delay is not None and at < node.timeout_at:
+                return Retry(at=at, note=self._note(value, attempt, at), error=f"{type(error).__name__}: {error}")
+        return Ended(state=PromiseState.REJECTED, value=value)
+
+    def _note(self, value: Value, attempt: int, next_at: int) -> Value:
+        found = error_document(value)
+        document = {
+            "__type": "error", "name": found["name"], "message": found["message"], "attempt": attempt,
+            "next_at": next_at,
+        }  # fmt: skip
+        return Value(data=to_data(json.dumps(document, separators=(",", ":"))))

@@ -1,0 +1,132 @@
+"""Resonate for Flask: `resonate = Resonate(app)`, or `resonate = Resonate()` and `resonate.init_app(app)` in a factory.
+
+The extension object is app-free: workflows and dependencies are registered on it, once for all its apps. What
+belongs to one app, its client and its gateway, rests in `app.extensions["resonate"]`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+try:
+    import flask
+except ImportError as error:
+    raise ImportError("resonate_web.flask needs Flask: pip install 'resonate-web[flask]'") from error
+
+from resonate_web.config import from_mapping
+from resonate_web.errors import ConfigError
+from resonate_web.flask import cli, mount
+from resonate_web.flask.verbs import State, Verbs, get_resonate
+from resonate_web.gateway.routes import Gateway
+from resonate_web.resonate import Resonate as Core
+from resonate_web.workflow.codec import Codec
+from resonate_web.workflow.registry import Registry
+from resonate_web.workflow.retry import RetryPolicy
+
+__all__ = ["Resonate", "State", "get_resonate"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+logger = logging.getLogger(__name__)
+
+
+class Resonate(Verbs):
+    """The extension. Keyword arguments are settings (`Settings`), below `app.config` and above the environment."""
+
+    def __init__(self, app: flask.Flask | None = None, **settings: Any) -> None:
+        super().__init__({})
+        self.registry = Registry()
+        self.codec = Codec()
+        self._settings = {f"RESONATE_{name.upper()}": value for name, value in settings.items()}
+        self._dependencies: dict[str, object] = {}
+        self._cores: weakref.WeakSet[Core] = weakref.WeakSet()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: flask.Flask) -> None:
+        """Bind to an app: read its RESONATE_* settings once and mount the routes; nothing is opened or started.
+
+        Raises: ConfigError for a second registration, a wrong setting, or a route that the app already defines.
+        """
+        if "resonate" in app.extensions:
+            raise ConfigError(f"the app {app.name!r} already has a Resonate: make one and import it where needed")
+        store = {"store": f"sqlite:///{os.path.join(app.instance_path, 'resonate.db')}"}
+        settings = from_mapping({**self._settings, **app.config}, os.environ, defaults=store)
+        weak = weakref.ref(app)
+        core = Core(
+            settings,
+            registry=self.registry,
+            codec=self.codec,
+            dependencies=dict(self._dependencies),
+            around_step=mount.world(weak),
+        )
+        gateway = Gateway(core, secrets=mount.secrets(weak))
+        mount.mount(app, settings.prefix, _view)
+        identify = mount.identifier(settings, core.secret)
+        app.extensions["resonate"] = State(core=core, gateway=gateway, identify=identify)
+        self._cores.add(core)
+        weakref.finalize(app, _abandoned, core).atexit = False  # at exit the core closes by itself
+        app.before_request_funcs.setdefault(None, []).insert(0, _first_use)  # before any that answers by itself
+        app.cli.add_command(cli.group)
+        if settings.autostart == "eager":
+            cli.arm(app, core.ensure_started)
+
+    @overload
+    def register(self, fn: F) -> F: ...
+
+    @overload
+    def register(
+        self,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        on_cancel: Callable[..., Any] | str | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def register(self, fn: F | None = None, **options: Any) -> F | Callable[[F], F]:
+        """Register a workflow or step for all apps of this extension, before or after `init_app`; call or decorator.
+
+        Returns the function unchanged. Raises: AlreadyRegistered.
+        """
+
+        def add(fn: F) -> F:
+            self.registry.add(fn, **options)
+            return fn
+
+        return add if fn is None else add(fn)
+
+    def set_dependency(self, name: str, value: object) -> None:
+        """Give `ctx.get_dependency(name)` a value in all apps of this extension."""
+        self._dependencies[name] = value
+        for core in list(self._cores):
+            core.set_dependency(name, value)
+
+
+def _view(rest: str) -> flask.Response:
+    state = get_resonate()
+    response = state.gateway.handle(mount.current(state.identify))
+    return flask.abort(404) if response is None else mount.rendered(response)
+
+
+def _abandoned(core: Core) -> None:
+    """Stop the engine of an app that is gone; in a thread, because the collector may run under any lock."""
+    threading.Thread(target=core.close, name="resonate-close", daemon=True).start()
+
+
+def _first_use() -> None:
+    """Start the engine with the first request of any path; a store that is away must not take the whole app down."""
+    state = get_resonate()
+    if not state.checked:
+        mount.refuse_conflicts(flask.current_app, state.core.settings.prefix)
+        state.checked = True
+    if state.core.settings.autostart == "off":
+        return
+    try:
+        state.core.ensure_started()
+    except Exception as error:
+        logger.warning("the engine could not be started: %r", error, extra={"action": "ensure_started"})

@@ -1,0 +1,111 @@
+"""What a view, a command or a shell asks of the current app's client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flask
+
+from resonate_web.errors import ConfigError, WrongCall
+from resonate_web.flask import mount
+from resonate_web.gateway.routes import Gateway
+from resonate_web.resonate import Handle, Options
+from resonate_web.resonate import Resonate as Core
+from resonate_web.resonate.promises import Promises
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """What one app has of Resonate; found by `get_resonate()`."""
+
+    core: Core
+    gateway: Gateway
+    identify: mount.Identify
+    checked: bool = False
+    """Whether the app's own routes, all known by the first request, were compared with ours."""
+
+
+def get_resonate(app: flask.Flask | None = None) -> State:
+    """Return the state of an app, by default the current one.
+
+    Raises: WrongCall outside of an app context, ConfigError when the app has no Resonate.
+    """
+    if app is None and not flask.has_app_context():
+        raise WrongCall("no app is active here: use `with app.app_context():`, or give the app to get_resonate(app)")
+    state: State | None = (app or flask.current_app).extensions.get("resonate")
+    if state is None:
+        raise ConfigError("the app has no Resonate: call resonate.init_app(app)")
+    return state
+
+
+class Verbs:
+    """What the current app's client can do, under given options."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+
+    def options(self, **options: Any) -> Verbs:
+        """Return the same verbs under options (`Options`): `timeout=`, `tags=`, `version=`, `target=`, `on_failed=`."""
+        return Verbs({**self._options, **options})
+
+    def start(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> flask.Response:
+        """Start a run, or join the one of that id, and return the answer of the view: 202, durable when it is sent.
+
+        Raises: InvalidId, TooLarge, IdInUse, StoreUnavailable, which Flask answers as problem documents unless the
+        app handles them; NotRegistered and Unserializable, which are errors of the view; WrongCall outside of one.
+        """
+        if not flask.has_request_context():
+            raise WrongCall("start() answers a request; elsewhere use run() or begin_run()")
+        state = get_resonate()
+        request = mount.current(state.identify)
+        response = state.gateway.start(request, id, fn, args, kwargs, Options().with_(**self._options))
+        return mount.rendered(response)
+
+    def run(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
+        """Run a workflow and wait for its result."""
+        return self._core().run(id, fn, *args, **kwargs)
+
+    def begin_run(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Start a workflow in this process and return its handle."""
+        return self._core().begin_run(id, fn, *args, **kwargs)
+
+    def rpc(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
+        """Let any process of the group run a workflow and wait for its result."""
+        return self._core().rpc(id, fn, *args, **kwargs)
+
+    def begin_rpc(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Let any process of the group run a workflow and return its handle."""
+        return self._core().begin_rpc(id, fn, *args, **kwargs)
+
+    def get(self, id: str) -> Handle[Any]:
+        """Return the handle of a run. Raises: NotFound."""
+        return get_resonate().core.get(id)
+
+    def retry(self, id: str) -> Handle[Any]:
+        """Start the next try of a failed run: the same arguments, finished steps kept."""
+        return get_resonate().core.retry(id)
+
+    @property
+    def promises(self) -> Promises:
+        """Return the promises of the app's store: get, create, resolve, reject, cancel."""
+        return get_resonate().core.promises
+
+    def status_url(self, id: str) -> str:
+        """Return the URL of a run's status, signed where links give access; absolute if RESONATE_BASE_URL is set."""
+        request = flask.has_request_context()
+        root = flask.request.script_root if request else flask.current_app.config["APPLICATION_ROOT"]
+        return get_resonate().gateway.status_url(id, root)
+
+    def ensure_started(self, app: flask.Flask | None = None) -> None:
+        """Start the engine in this process, which serves; idempotent. Only servers without a hook need this call."""
+        get_resonate(app).core.ensure_started()
+
+    def close(self, app: flask.Flask | None = None) -> None:
+        """Stop the engine in this process; idempotent. What runs is finished within the grace period or released."""
+        get_resonate(app).core.close()
+
+    def _core(self) -> Core:
+        core = get_resonate().core
+        return core.options(**self._options) if self._options else core

@@ -1,0 +1,65 @@
+"""A run from outside: is it done, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from resonate_web.engine.steps import IN_STEP
+from resonate_web.errors import WrongCall
+from resonate_web.protocol.records import Promise, PromiseState
+
+if TYPE_CHECKING:
+    from resonate_web.resonate.client import Resonate
+
+T = TypeVar("T")
+
+
+class Handle(Generic[T]):
+    """Await it, or call `result()` where blocking is allowed."""
+
+    def __init__(self, resonate: Resonate, id: str) -> None:
+        self.id = id
+        self._resonate = resonate
+
+    def done(self) -> bool:
+        """Tell whether the run has ended, however it did."""
+        return self._resonate.record(self.id).state is not PromiseState.PENDING
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the run and return its value; `timeout` in seconds.
+
+        Raises: what the run raised, Canceled, TimedOut, the built-in TimeoutError when the wait was too short,
+        WrongCall on an event loop or inside a step.
+        """
+        refuse_blocking("handle.result()", "await handle")
+        wait_ms = None if timeout is None else int(timeout * 1000)
+        promise = self._resonate.wait(self.settled(), wait_ms)
+        return self._resonate.codec.outcome(promise)  # type: ignore[no-any-return]
+
+    def settled(self) -> Future[Promise]:
+        """Return a future of the settled promise, whatever its state. Raises: NotFound."""
+        return self._resonate.settlement(self.id)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        promise = yield from asyncio.wrap_future(self.settled()).__await__()
+        return self._resonate.codec.outcome(promise)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<handle {self.id}>"
+
+
+def refuse_blocking(call: str, instead: str) -> None:
+    """Raise WrongCall where a blocking call would stop an event loop or a step."""
+    step = IN_STEP.get()
+    if step is not None:
+        raise WrongCall(
+            f"{call} inside the step {step} would hold its thread: yield ctx.rpc(...) in the workflow instead"
+        )
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise WrongCall(f"{call} would block the event loop: use {instead}")

@@ -1,0 +1,203 @@
+"""Real server processes for the adapters' tests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PORT = re.compile(r"http://127\.0\.0\.1:(\d+)")
+
+APP = """
+import os
+
+from flask import Flask, jsonify, request
+from resonate_web.flask import Resonate
+
+app = Flask(__name__)
+app.secret_key = "development"
+resonate = Resonate(app)
+
+
+def told(name):
+    with open(os.environ["TOLD"], "a") as told:
+        told.write(f"{name} {os.getpid()}\\n")
+
+
+def first(order):
+    told("first")
+    return 1
+
+
+def second(order):
+    told("second")
+    with open(os.environ["GATE"]) as gate:
+        return gate.read()
+
+
+@resonate.register
+def process(ctx, order):
+    yield ctx.run(first, order)
+    return (yield ctx.run(second, order))
+
+
+@resonate.register
+def quick(ctx, order):
+    return {"order": order}
+    yield
+
+
+@app.post("/process")
+def start_process():
+    order = request.get_json()
+    return resonate.start(order["id"], process, order)
+
+
+@app.post("/quick")
+def start_quick():
+    order = request.get_json()
+    return resonate.start(order["id"], quick, order)
+
+
+@app.get("/pid")
+def pid():
+    return jsonify(os.getpid())
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response as it came over the wire."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """Return the body's document."""
+        return json.loads(self.body)
+
+
+class Server:
+    """One server process with its children, in a session of its own."""
+
+    def __init__(self, command: list[str], folder: Path, environ: Mapping[str, str]) -> None:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RESONATE_", "FLASK_", "WERKZEUG_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=folder,
+            env={**inherited, "PYTHONUNBUFFERED": "1", **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.log: list[str] = []
+        self.port = int(self.wait_for(PORT).group(1))
+
+    def wait_for(self, pattern: re.Pattern[str]) -> re.Match[str]:
+        """Read the server's output up to a line that matches."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.log.append(line)
+            found = pattern.search(line)
+            if found:
+                return found
+        pytest.fail("the server ended:\n" + "".join(self.log))
+
+    def ask(self, method: str, path: str, document: object = None, **fields: str) -> Answer:
+        """Send one request; the path goes out as it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        headers = {name.replace("_", "-"): value for name, value in fields.items()}
+        body = None
+        if document is not None:
+            headers["Content-Type"] = "application/json"
+            body = json.dumps(document)
+        try:
+            connection.request(method, path, body=body, headers=headers)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        """Kill the whole session at once, as a lost machine does, and reap it."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._reap()
+
+    def stop(self) -> str:
+        """Ask the server to end and return the rest of its output."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._reap()
+
+    def _reap(self) -> str:
+        rest, _ = self.process.communicate(timeout=30)
+        self.log.append(rest)
+        return rest
+
+
+Serve = Callable[..., Server]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A folder with an app in it, its store, and the pipes by which its steps talk to the test."""
+
+    folder: Path
+    environ: dict[str, str]
+
+    def told(self) -> tuple[str, int]:
+        """Wait for a step to begin; return its name and its process."""
+        name, pid = self._told.read_text().split()
+        return name, int(pid)
+
+    def open_gate(self) -> None:
+        """Let the step behind the gate end."""
+        Path(self.environ["GATE"]).write_text("open")
+
+    @property
+    def _told(self) -> Path:
+        return Path(self.environ["TOLD"])
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """Write the app and make its pipes; a pipe's two ends wait for each other, so nobody has to sleep."""
+    (tmp_path / "app.py").write_text(APP)
+    environ = {
+        "RESONATE_STORE": f"sqlite:///{tmp_path / 'resonate.db'}",
+        "TOLD": str(tmp_path / "told"),
+        "GATE": str(tmp_path / "gate"),
+    }
+    os.mkfifo(environ["TOLD"])
+    os.mkfifo(environ["GATE"])
+    return Site(tmp_path, environ)
+
+
+@pytest.fixture
+def serve(site: Site) -> Iterator[Serve]:
+    """Return a starter of servers on the site; all are gone when the test ends."""
+    servers: list[Server] = []
+
+    def start(*command: str, **environ: str) -> Server:
+        server = Server(list(command), site.folder, {**site.environ, **environ})
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.kill()
