@@ -9,21 +9,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from resonate_web.gateway.wsgi import clients
+from resonate_web.gateway.wsgi import clients, start_clients
 
 
 def post_worker_init(worker: Any) -> None:
     """Start the engine in a worker that has loaded its application."""
-    found = clients(getattr(worker, "wsgi", None))
-    if not found:
-        worker.log.warning("resonate_web.gunicorn: no Resonate was found in %r; is it behind a closure?", worker.wsgi)
-    for client in found:
-        if client.settings.autostart == "off":
-            continue
-        try:
-            client.ensure_started()
-        except Exception as error:  # a worker that dies here is started again and again: serve, and say so
-            worker.log.error("resonate_web.gunicorn: the engine could not be started: %s", error)
+    start_clients(worker.wsgi, lambda message: worker.log.error("resonate_web.gunicorn: %s", message))
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from resonate_web.gateway.wsgi import clients
+from resonate_web.gateway.wsgi import start_clients
 
 logger = logging.getLogger(__name__)
 
@@ -19,15 +19,17 @@ logger = logging.getLogger(__name__)
 def start_in_workers(application: object) -> None:
     """Start the engine of an application in each uWSGI worker, with `lazy-apps` or without."""
     try:
-        uwsgi = importlib.import_module("uwsgi")  # exists only inside of uWSGI
+        uwsgi: Any = importlib.import_module("uwsgi")  # exists only inside of uWSGI
     except ImportError:
         return
     if not threaded(uwsgi.opt):
         logger.error("resonate_web.uwsgi: nothing can run here without threads; start uWSGI with --enable-threads")
-    elif uwsgi.worker_id():
+    elif uwsgi.worker_id():  # lazy-apps: this is a worker already
         _start(application)
-    else:
+    elif uwsgi.masterpid():
         importlib.import_module("uwsgidecorators").postfork(lambda: _start(application))
+    else:  # the decorators refuse to work without a master
+        uwsgi.post_fork_hook = lambda: _start(application)
 
 
 def threaded(options: Mapping[str, Any]) -> bool:
@@ -37,10 +39,4 @@ def threaded(options: Mapping[str, Any]) -> bool:
 
 
 def _start(application: object) -> None:
-    for client in clients(application):
-        if client.settings.autostart == "off":
-            continue
-        try:
-            client.ensure_started()
-        except Exception as error:  # a worker that dies here is started again and again: serve, and say so
-            logger.error("resonate_web.uwsgi: the engine could not be started: %s", error)
+    start_clients(application, lambda message: logger.error("resonate_web.uwsgi: %s", message))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import secrets
+from typing import Any
 
 from flask import Flask, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from resonate_web import IdInUse, InvalidId
-from resonate_web.flask import Resonate, get_resonate
-from werkzeug.exceptions import RequestEntityTooLarge
-
 from forms import CATALOGUE, Checked, from_document, from_form
 from progress import WORDS, progress
+from werkzeug.exceptions import RequestEntityTooLarge
 from workflows import process_order
+
+from resonate_web import IdInUse, InvalidId, RunError
+from resonate_web.flask import Resonate, get_resonate
 
 app = Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
@@ -44,7 +45,7 @@ def create_order() -> ResponseReturnValue:
             accepted = resonate.start(f"order/{order['id']}", process_order, order)
             return redirect(url_for("page", order=order["id"]), 303) if person else accepted
         except InvalidId as error:
-            checked.errors["id"] = str(error)
+            checked.errors["id"] = f"cannot be used: {error}"
         except IdInUse:
             if not person:
                 raise  # answered as a problem document
@@ -82,6 +83,7 @@ def too_large(error: RequestEntityTooLarge) -> Response:
 def shown(order: str | None = None, errors: dict[str, str] | None = None) -> str:
     """Return the page."""
     run = get_resonate().core.view(f"order/{order}") if order else None
+    result, failure = outcome(run.id) if run and run.done else (None, "")
     return render_template(
         "page.html",
         catalogue=CATALOGUE,
@@ -89,10 +91,20 @@ def shown(order: str | None = None, errors: dict[str, str] | None = None) -> str
         fresh=secrets.token_hex(4),  # sent twice, the form still places one order
         order=order,
         progress=run and progress(run),
+        reason=(run and run.reason) or failure,
+        result=result,
         status_url=run and resonate.status_url(run.id),
         values=request.form,
         words=WORDS,
     )
+
+
+def outcome(id: str) -> tuple[dict[str, Any] | None, str]:
+    """Return what came of a run that has ended: its result, or why there is none."""
+    try:
+        return resonate.get(id).result(), ""
+    except RunError as error:
+        return None, str(error)
 
 
 @app.after_request

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from resonate_web.resonate.view import RunView
-
 STEPS = {
     "validate": "Check the order",
     "reserve": "Put the goods aside",
@@ -24,29 +22,35 @@ WORDS = {
         "timedout": "Took too long",
     },
     "runs": {
-        "running": "Being processed",
+        "running": "In progress",
         "waiting": "Waiting",
-        "blocked": "Stopped: it needs a person",
+        "blocked": "Stopped, needs a person",
         "succeeded": "Complete",
         "failed": "Failed",
         "canceled": "Canceled",
         "timedout": "Took too long",
     },
+    "lost": "The shop does not answer. The order is safe and continues when it is back.",
 }
-"""What states are called; the script reads the same words from the page."""
+"""What states are called; the page's script reads the same words."""
+
+_ENDED = {
+    "resolved": "succeeded",
+    "rejected": "failed",
+    "rejected_canceled": "canceled",
+    "rejected_timedout": "timedout",
+}
 
 
-def progress(run: RunView) -> dict[str, Any]:
+def progress(run: Any) -> dict[str, Any]:
     """Return what the page shows of a run."""
     recorded = {step.name: step for step in run.steps}
     steps = []
     for name, title in STEPS.items():
-        step = recorded.get(name)
-        if step is None:
-            state, note = "todo", ""
-        elif not step.settled_at and step.failures:
-            state, note = "retrying", step.failures[-1].error_message
-        else:
-            state, note = ("succeeded" if step.settled_at else "running"), ""
+        step, state, note = recorded.get(name), "todo", ""
+        if step is not None:
+            state = _ENDED.get(step.state.value, "running")
+            if step.failures and state == "running":
+                state, note = "retrying", step.failures[-1].error_message
         steps.append({"name": name, "title": title, "state": state, "note": note})
-    return {"status": run.status, "reason": run.reason, "done": run.done, "steps": steps}
+    return {"status": run.status, "done": run.done, "steps": steps}

@@ -6,14 +6,19 @@ One look at all running bodies every `announce_ms` costs a short step nothing: n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from resonate_web.clock import Clock
 from resonate_web.turns import Lane
 from resonate_web.workflow.nodes import Node
 
-if TYPE_CHECKING:
-    from resonate_web.engine.attempt import Attempt
+
+class Announced(Protocol):
+    """A run whose steps may run long."""
+
+    def announce(self, node: Node) -> None:
+        """Store the pending row of a step."""
+        ...
 
 
 class Announcer:
@@ -23,10 +28,10 @@ class Announcer:
         self._clock = clock
         self._lane = lane
         self._announce_ms = announce_ms
-        self._running: dict[str, tuple[int, Attempt, Node]] = {}
+        self._running: dict[str, tuple[int, Announced, Node]] = {}
         self._looking = False
 
-    def started(self, attempt: Attempt, node: Node) -> None:
+    def started(self, attempt: Announced, node: Node) -> None:
         """Note a body that begins."""
         now = self._clock.now()
         self._running[node.id] = (now, attempt, node)

@@ -10,20 +10,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from resonate_web.delivery import Acquired
+from resonate_web.engine.host import Host
 from resonate_web.engine.steps import Ended, Verdict
-from resonate_web.errors import StoreUnavailable
+from resonate_web.errors import StoreError, StoreUnavailable, StoreUnknown
 from resonate_web.protocol.records import Promise
 from resonate_web.protocol.requests import PromiseGet, Response
 from resonate_web.workflow.context import StepContext
 from resonate_web.workflow.execution import Actions, Execution, Lost
 from resonate_web.workflow.nodes import Node
 from resonate_web.workflow.outbox import Entry
-
-if TYPE_CHECKING:
-    from resonate_web.engine.engine import Engine
 
 log = logging.getLogger("resonate_web.engine")
 
@@ -36,7 +33,7 @@ Happening = Callable[[], None]
 class Attempt:
     """Drives one execution. `lease_until` is on the clock that never steps (ms)."""
 
-    def __init__(self, engine: Engine, acquired: Acquired, lease_until: int) -> None:
+    def __init__(self, engine: Host[Attempt], acquired: Acquired, lease_until: int) -> None:
         self.id = acquired.task.id
         self.version = acquired.task.version
         self.refusals = acquired.task.refusals
@@ -51,6 +48,7 @@ class Attempt:
         self._inbox: list[Happening] = []
         self._active = False
         self._numbers: dict[str, int] = {}
+        self._granted: int | None = None  # the version of a resumption that has not been taken in yet
 
     # Entrances
 
@@ -67,12 +65,18 @@ class Attempt:
         """Go on after a suspension."""
 
         def resumed() -> None:
+            self._granted = None
             self.awaiting = None
             self.version = version
             self.lease_until = lease_until
             self._run().resumed(version, records)
 
+        self._granted = version
         self.post(resumed)
+
+    def waits_for(self, id: str) -> bool:
+        """Tell whether the run has a remote child of this id that is not settled yet."""
+        return self.execution is not None and self.execution.waits_for(id)
 
     def unblocked(self, promise: Promise) -> None:
         """Take in a promise that somebody settled while steps are in flight."""
@@ -129,18 +133,21 @@ class Attempt:
             self._turn()
 
     def _take(self, inbox: list[Happening]) -> Node | None:
-        if self.over:
-            return None
         try:
             for happening in inbox:
-                happening()
-            return self._act(self._run().collect())
+                if not self.over:
+                    happening()
+            if not self.over:
+                return self._act(self._run().collect())
         except Lost as lost:
             log.info("%s", lost, extra={"action": "lost", "promise_id": self.id, "task_version": self.version})
             self._lost()
         except Exception as error:
             log.exception("run %s stopped by an internal error", self.id)
             self._engine.refuse(self, f"internal error: {type(error).__name__}: {error}")
+        if self.over and self._granted is not None:  # resumed too late: its generator is gone, a new attempt replays
+            granted, self._granted = self._granted, None
+            self._engine.give_back(self, granted)
         return None
 
     def _act(self, actions: Actions) -> Node | None:
@@ -166,9 +173,14 @@ class Attempt:
         self._engine.server.post(batch, lambda answers: self.post(lambda: self._applied(entries, answers)))
 
     def _applied(self, entries: list[Entry], answers: Sequence[Response] | BaseException) -> None:
-        if isinstance(answers, StoreUnavailable):
+        if isinstance(answers, StoreUnavailable | StoreUnknown):
             log.warning("run %s waits for the store: %s", self.id, answers)
-            self._engine.at(self._engine.clock.now() + RETRY_STORE_MS, lambda: self._resend(entries))
+            self._later(lambda: self._resend(entries))
+            return
+        if isinstance(answers, StoreError):  # nobody knows what was written: a new attempt reads it
+            log.warning("run %s starts over: %s", self.id, answers)
+            self.close()
+            self._engine.give_back(self, self.version)
             return
         if isinstance(answers, BaseException):
             raise answers
@@ -177,8 +189,19 @@ class Attempt:
             self._engine.suspended(self)
         elif fetch:
             self.awaiting = None
-            found = self._engine.server.read(*(PromiseGet(id=id) for id in fetch))
-            self._run().settled([r.promise for r in found if r.promise is not None])
+            self._fetch(fetch)
+
+    def _fetch(self, ids: tuple[str, ...]) -> None:
+        try:
+            found = self._engine.server.read(*(PromiseGet(id=id) for id in ids))
+        except StoreError as error:
+            log.warning("run %s waits for the store: %s", self.id, error)
+            self._later(lambda: self.post(lambda: self._fetch(ids)))
+            return
+        self._run().settled([r.promise for r in found if r.promise is not None])
+
+    def _later(self, work: Happening) -> None:
+        self._engine.at(self._engine.clock.now() + RETRY_STORE_MS, work)
 
     def _resend(self, entries: list[Entry]) -> None:
         if not self.over:
@@ -199,7 +222,12 @@ class Attempt:
     # Bodies, outside of the turn
 
     def _body(self, node: Node) -> Happening | None:
-        if self.over or not self._engine.confirm_lease(self):
+        try:
+            if self.over or not self._engine.confirm_lease(self):
+                return None
+        except StoreError as error:
+            log.warning("a step of run %s waits for the store: %s", self.id, error)
+            self._later(lambda: self._again(node))
             return None
         number = self._numbers[node.id] = self._numbers.get(node.id, 0) + 1
         self._engine.emit("step_started", self.id, step=node.command.name, attempt=number)

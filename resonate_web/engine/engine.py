@@ -91,10 +91,13 @@ class Engine:
         """Run `work`, which must not block, at `instant` (ms)."""
         return self.turns.lane("heartbeat").at(instant, work)
 
-    def emit(self, kind: str, run: str, **details: Any) -> None:
+    def emit(
+        self, kind: str, run: str, *, step: str | None = None, attempt: int | None = None, detail: str | None = None
+    ) -> None:
         """Tell the observers."""
         if self.events.wanted:
-            self.events.emit(Event(kind=kind, run=run, at=self.clock.now(), **details))
+            at = self.clock.now()
+            self.events.emit(Event(kind=kind, run=run, at=at, step=step, attempt=attempt, detail=detail))
 
     # A run's life
 
@@ -134,6 +137,12 @@ class Engine:
         """Let go of a run that is somebody else's now."""
         self.roster.remove(attempt)
         self.emit("lost", attempt.id)
+
+    def give_back(self, attempt: Attempt, version: int) -> None:
+        """Release a task that this attempt cannot go on with; another attempt replays it."""
+        self.roster.remove(attempt)
+        self.server.post([requests.TaskRelease(id=attempt.id, version=version)], _ignore, lead=False)
+        self.emit("released", attempt.id)
 
     def refuse(self, attempt: Attempt, reason: str) -> None:
         """Give a run back that cannot proceed here; halt it when every live member of the group has refused."""

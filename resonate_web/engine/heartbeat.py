@@ -24,6 +24,7 @@ class Heartbeat:
     def start(self) -> None:
         """Begin: dead owners are looked for at once, so that a restart takes over what was in flight."""
         self._look()
+        self._tidy()
         now = self._engine.clock.now()
         self._engine.at(now + self._settings.lease_ms // 3, self._beat)
 
@@ -65,6 +66,13 @@ class Heartbeat:
         except (StoreError, OSError) as error:
             log.warning("dead owners could not be looked for: %s", error)
         self._engine.at(self._engine.clock.now() + self._settings.owner_check_ms, self._look)
+
+    def _tidy(self) -> None:
+        server = self._engine.server
+        try:
+            self._engine.owners.tidy(lambda: {pid for _, _, pid in server.held()})
+        except (StoreError, OSError) as error:
+            log.warning("files of dead owners could not be removed: %s", error)
 
     def _take_over(self) -> None:
         engine = self._engine

@@ -11,14 +11,14 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
 
 STALE_AFTER = 60.0
-"""Seconds before a free file without any task is removed: its owner may be about to lock it."""
+"""Seconds before the free file of somebody who holds nothing is removed: its owner may be about to lock it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,9 @@ class NoOwners:
         """Know nothing about others."""
         yield False
 
+    def tidy(self, holders: Callable[[], Collection[str]]) -> None:
+        """Leave everything as it is."""
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -61,12 +64,12 @@ class Owners:
         found = os.fstat(self._fd)
         self.pid = f"{name}.{found.st_dev}.{found.st_ino}.{_boot()}"
         os.write(self._fd, json.dumps({"pid": self.pid, "group": group}).encode())
+        self._member = Member(self.pid, group)
         _OPEN.add(self)
-        self._sweep()
 
     def members(self) -> list[Member]:
-        """Return the other live processes of this host."""
-        found: list[Member] = []
+        """Return the others that live on this host."""
+        found = [o._member for o in _own() if o is not self and o._folder == self._folder]
         for path in self._others():
             member = _content(path)
             if member is not None:
@@ -85,6 +88,27 @@ class Owners:
             if fd is not None:
                 os.close(fd)
 
+    def tidy(self, holders: Callable[[], Collection[str]]) -> None:
+        """Remove the files of those who died long ago and hold nothing; `holders` lists who still holds a task.
+
+        Without its file nobody would know that a holder is dead, and its tasks would wait for their leases.
+        """
+        gone: list[tuple[Path, str]] = []
+        for path in self._others():
+            member = _content(path)
+            try:
+                old = time.time() - path.stat().st_mtime > STALE_AFTER
+            except OSError:
+                continue
+            if member is not None and old:
+                with self.dead(member.pid) as dead:
+                    if dead:
+                        gone.append((path, member.pid))
+        held = holders() if gone else ()  # asked after the deaths: the dead take nothing more
+        for path, pid in gone:
+            if pid not in held:
+                path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Give up the file, in the process that made it."""
         if self._fd >= 0 and self._process == os.getpid():
@@ -99,7 +123,7 @@ class Owners:
         device, _, rest = rest.partition(".")
         inode, _, boot = rest.partition(".")
         # A lock of one's own process is no obstacle to it, and closing the file would free that lock.
-        if boot != _boot() or not name.isalnum() or name in {o._name for o in _OPEN if o._process == os.getpid()}:
+        if boot != _boot() or not name.isalnum() or name in {o._name for o in _own()}:
             return None
         try:
             fd = os.open(self._folder / name, os.O_RDWR | os.O_CLOEXEC)
@@ -116,22 +140,17 @@ class Owners:
         return None
 
     def _others(self) -> list[Path]:
-        return [p for p in sorted(self._folder.iterdir()) if p.name != self._name]
-
-    def _sweep(self) -> None:
-        for path in self._others():
-            member = _content(path)
-            try:
-                old = time.time() - path.stat().st_mtime > STALE_AFTER
-            except OSError:
-                continue
-            if member is not None and old:
-                with self.dead(member.pid) as dead:
-                    if dead:
-                        path.unlink(missing_ok=True)
+        """Return the files of other processes: to close one of this process would free its lock."""
+        own = {o._name for o in _own()}
+        return [p for p in sorted(self._folder.iterdir()) if p.name not in own]
 
 
 _OPEN: WeakSet[Owners] = WeakSet()
+
+
+def _own() -> list[Owners]:
+    """Return those of this process: a forked child has inherited others, and has no locks."""
+    return [o for o in list(_OPEN) if o._process == os.getpid()]
 
 
 def _boot() -> str:

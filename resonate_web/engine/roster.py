@@ -9,21 +9,18 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from resonate_web.delivery import Acquired, Reservation, serves
 from resonate_web.engine.attempt import Attempt
+from resonate_web.engine.host import Host
 from resonate_web.machine.state import TaskRow
 from resonate_web.protocol.records import Promise
-
-if TYPE_CHECKING:
-    from resonate_web.engine.engine import Engine
 
 
 class Roster:
     """Who runs here. Called by the committing thread and by pool threads."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Host[Attempt]) -> None:
         settings = engine.settings
         self.refused: set[str] = set()
         """Tasks that this process cannot proceed with, and that others may."""
@@ -103,14 +100,10 @@ class Roster:
                 self._parked[task_id] = attempt
 
     def unblock(self, promise: Promise) -> None:
-        """Pass news of a settled promise to the run that created it."""
-        for id in (promise.tags.get("resonate:branch", ""), promise.tags.get("resonate:parent", "")):
-            attempt = self._held.get(id)
-            if attempt is not None:
-                attempt.unblocked(promise)
-                return
+        """Pass news of a settled promise to the runs that wait for it."""
         for attempt in self.held():
-            attempt.unblocked(promise)
+            if attempt.waits_for(promise.id):
+                attempt.unblocked(promise)
 
     def held(self) -> list[Attempt]:
         """Return the runs that this process holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
@@ -17,6 +18,8 @@ from resonate_web.workflow.context import StepContext
 from resonate_web.workflow.nodes import Node
 from resonate_web.workflow.registry import nature_of
 from resonate_web.workflow.retry import PERMANENT, Exponential, RetryPolicy
+
+log = logging.getLogger("resonate_web.engine")
 
 DEFAULT_RETRY = Exponential()
 
@@ -117,11 +120,18 @@ class Steps:
         opts = node.command.opts
         if not isinstance(error, (*PERMANENT, *opts.non_retryable)):
             policy = opts.retry or self._retry_of(node.command.fn) or DEFAULT_RETRY  # type: ignore[arg-type]
-            delay = policy.delay_ms(attempt)
+            delay = self._delay(policy, attempt)
             at = self._now() + (delay or 0)
             if delay is not None and at < node.timeout_at:
                 return Retry(at=at, note=self._note(value, attempt, at), error=f"{type(error).__name__}: {error}")
         return Ended(state=PromiseState.REJECTED, value=value)
+
+    def _delay(self, policy: RetryPolicy, attempt: int) -> int | None:
+        try:
+            return policy.delay_ms(attempt)
+        except Exception:
+            log.exception("a retry policy failed; the step is not tried again")
+            return None
 
     def _note(self, value: Value, attempt: int, next_at: int) -> Value:
         found = error_document(value)

@@ -87,9 +87,12 @@ class ThreadLane:
     def soon(self, work: Work) -> None:
         """Run `work` after what is queued."""
         with self._changed:
-            self._soon.append(work)
-            self._ensure_thread()
-            self._changed.notify()
+            if not self._closed:
+                self._soon.append(work)
+                self._ensure_thread()
+                self._changed.notify()
+                return
+        run_logged(work)  # the last commits of a process that shuts down are made by whoever asks for them
 
     def at(self, instant: int, work: Work) -> ThreadAlarm:
         """Run `work` at `instant` (ms)."""
@@ -187,5 +190,5 @@ def run_logged(work: Work) -> None:
     """Run one piece of work; what it raises is a fault of this library and must not end the thread."""
     try:
         work()
-    except Exception:
+    except BaseException:  # a SystemExit would end the thread, which others count on
         log.exception("internal error; the run's lease will expire and another attempt will be made")

@@ -31,6 +31,7 @@ from resonate_web.workflow.retry import RetryPolicy
 __all__ = ["Resonate", "State", "get_resonate"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+E = TypeVar("E", bound=Exception)
 logger = logging.getLogger(__name__)
 
 
@@ -43,7 +44,6 @@ class Resonate(Verbs):
         self.codec = Codec()
         self._settings = {f"RESONATE_{name.upper()}": value for name, value in settings.items()}
         self._dependencies: dict[str, object] = {}
-        self._cores: weakref.WeakSet[Core] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
 
@@ -61,14 +61,13 @@ class Resonate(Verbs):
             settings,
             registry=self.registry,
             codec=self.codec,
-            dependencies=dict(self._dependencies),
+            dependencies=self._dependencies,
             around_step=mount.world(weak),
         )
         gateway = Gateway(core, secrets=mount.secrets(weak))
         mount.mount(app, settings.prefix, _view)
         identify = mount.identifier(settings, core.secret)
         app.extensions["resonate"] = State(core=core, gateway=gateway, identify=identify)
-        self._cores.add(core)
         weakref.finalize(app, _abandoned, core).atexit = False  # at exit the core closes by itself
         app.before_request_funcs.setdefault(None, []).insert(0, _first_use)  # before any that answers by itself
         app.cli.add_command(cli.group)
@@ -101,10 +100,13 @@ class Resonate(Verbs):
         return add if fn is None else add(fn)
 
     def set_dependency(self, name: str, value: object) -> None:
-        """Give `ctx.get_dependency(name)` a value in all apps of this extension."""
+        """Give `ctx.get_dependency(name)` a value in all apps of this extension, bound already or later."""
         self._dependencies[name] = value
-        for core in list(self._cores):
-            core.set_dependency(name, value)
+
+    def register_error(self, class_: type[E]) -> type[E]:
+        """Let this exception class cross the boundary as itself, in all apps of this extension; also a decorator."""
+        self.codec.register_error(class_)
+        return class_
 
 
 def _view(rest: str) -> flask.Response:

@@ -85,8 +85,9 @@ class Gateway:
         return starting.start(self.resonate, self.access, request, id, fn, args, kwargs, options)
 
     def status_url(self, id: str, root: str = "") -> str:
-        """Return the URL under which a run's status is read. Raises: InvalidId."""
-        return self.access.status_url(root_id(id), root)
+        """Return the URL under which a run's status is read, the same for all tries of it. Raises: InvalidId."""
+        started, separator, number = id.rpartition("~")
+        return self.access.status_url(root_id(started if separator and number.isdecimal() else id), root)
 
     def _answered(self, answer: Answer, request: Request, argument: str) -> Response:
         try:

@@ -45,7 +45,7 @@ def start(
 def check_size(request: Request, limit: int) -> None:
     """Raise TooLarge for a body of more than `limit` bytes; the length field is believed, else the body is read."""
     length = request.headers.get("content-length", "")
-    if length.isdigit():
+    if length.isdecimal():
         size = int(length)
     else:
         size = len(request.read()) if "transfer-encoding" in request.headers else 0

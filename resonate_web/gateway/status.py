@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from resonate_web.errors import Unserializable
 from resonate_web.gateway.messages import JSON, Request, Response, answer, encoded
 from resonate_web.protocol.records import Promise, PromiseState, Value
 from resonate_web.resonate.view import RunView, StepView
@@ -44,7 +43,7 @@ def document(run: RunView, id: str, link: str) -> dict[str, Any]:
     if run.promise.state is PromiseState.RESOLVED:
         try:
             found["result"] = plain(run.promise.value)
-        except (ValueError, Unserializable):
+        except (TypeError, ValueError):  # Unserializable among them
             found["reason"] = _UNSHOWN
     elif run.done:
         found["error"] = _error(run.promise)
@@ -86,7 +85,7 @@ def instant(ms: int) -> str:
 def plain(value: Value) -> Any:
     """Return a stored value as plain JSON: a registered type as its encoded form, without the wrapping.
 
-    Raises: Unserializable or ValueError when it is not base64 of JSON (another SDK may write what it likes).
+    Raises: TypeError or ValueError when it is not what the codec writes (another SDK may write what it likes).
     """
     if not value.data:
         return None
@@ -101,10 +100,9 @@ def _unwrapped(found: Any) -> Any:
     if not isinstance(found, dict):
         return found
     if found.keys() == {TYPE, "value"}:
-        inner = found["value"]
-        if found[TYPE] == "dict" and isinstance(inner, dict):  # a user's own dict of the wrapping's shape
-            return {key: _unwrapped(item) for key, item in inner.items()}
-        return _unwrapped(inner)
+        if found[TYPE] == "dict":  # a user's own dict of the wrapping's shape, as pairs
+            return {key: _unwrapped(item) for key, item in found["value"]}
+        return _unwrapped(found["value"])
     return {key: _unwrapped(item) for key, item in found.items()}
 
 

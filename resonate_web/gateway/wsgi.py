@@ -1,8 +1,8 @@
-"""Find the clients of a WSGI application, for the hooks of servers, which know nothing but the callable."""
+"""What the hooks of servers share: they know nothing but the WSGI callable, and find the clients in it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from resonate_web.config import Settings
@@ -45,6 +45,23 @@ def clients(application: object) -> list[Client]:
                 found.append(cast(Client, state.core))
         layer = [inner for thing in layer for inner in _inside(thing)]
     return found
+
+
+def start_clients(application: object, complain: Callable[[str], object]) -> None:
+    """Start the engine of every client of an application in this process, which serves it.
+
+    Nothing is raised: a worker that dies of it would be started again and again, so it serves and says why.
+    """
+    found = clients(application)
+    if not found:
+        complain(f"no Resonate was found in {application!r}: is it behind a closure?")
+    for client in found:
+        if client.settings.autostart == "off":
+            continue
+        try:
+            client.ensure_started()
+        except Exception as error:
+            complain(f"the engine could not be started: {error!r}")
 
 
 def _inside(thing: object) -> list[object]:

@@ -6,10 +6,8 @@ import asyncio
 import atexit
 import copy
 import os
-import threading
-import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -24,6 +22,7 @@ from resonate_web.protocol.requests import PromiseGet, PromiseSearch, Request, R
 from resonate_web.resonate import launch as starting
 from resonate_web.resonate import retrying
 from resonate_web.resonate.handle import Handle, refuse_blocking
+from resonate_web.resonate.home import Home
 from resonate_web.resonate.launch import Launch
 from resonate_web.resonate.options import Options
 from resonate_web.resonate.promises import Promises
@@ -62,8 +61,7 @@ class Resonate:
         self._clock = clock or SystemClock()
         self._make_runtime = make_runtime
         self._options = Options()
-        self._home = _Home()
-        _HOMES.add(self._home)
+        self._home = Home()
 
     # Declaring
 
@@ -257,12 +255,17 @@ class Resonate:
         runtime = self.runtime
         if not runtime.started:
             with self._home.lock:
+                runtime = self.runtime  # it may have been closed meanwhile
                 if not runtime.started:
                     runtime.start()
 
     def close(self) -> None:
         """Stop taking work, let steps in flight end within the grace period, release the rest; repeatable."""
         self._home.close()
+
+    def now(self) -> int:
+        """Return the server's time in ms; it never goes back."""
+        return self.runtime.server.now()
 
     def wait(self, future: Future[T], timeout_ms: int | None) -> T:
         """Wait for a future in the way that this process waits."""
@@ -275,8 +278,10 @@ class Resonate:
         future: Future[Promise] = Future()
 
         def settled(promise: Promise) -> None:
-            if not future.done():
+            try:
                 future.set_result(promise)
+            except InvalidStateError:  # told twice, or whoever waited has gone
+                pass
 
         server.watch(id, settled)
         try:
@@ -300,6 +305,8 @@ class Resonate:
         future: Future[T] = Future()
 
         def done(answers: Any) -> None:
+            if not future.set_running_or_notify_cancel():
+                return  # whoever waited has gone
             try:
                 if isinstance(answers, BaseException):
                     raise answers
@@ -326,7 +333,7 @@ class Resonate:
     def _begin(self, call: starting.Call, id: str, *, lead: bool) -> Future[Launch]:
         token = self._home.token(self.runtime)
         group = self.settings.group
-        request = starting.request(call, id, now=self.runtime.server.now(), group=group, token=token)
+        request = starting.request(call, id, now=self.now(), group=group, token=token)
 
         def begun(answers: list[Response]) -> Launch:
             promise = answers[0].promise
@@ -355,13 +362,13 @@ class Resonate:
         runtime = self.runtime
         last = starting.newest(id, self.record(id), self._find, ids.newer_id)
         children = runtime.server.children(last.id)
-        return retrying.requests_for(last, children, now=runtime.server.now(), token=self._home.token(runtime))
+        return retrying.requests_for(last, children, now=self.now(), token=self._home.token(runtime))
 
     def _find(self, id: str) -> Promise | None:
         return self.runtime.server.read(PromiseGet(id=id))[0].promise
 
     def _made(self) -> Runtime:
-        atexit.register(self._home.close_at_exit)
+        atexit.register(self._home.close)
         return self._make_runtime(
             settings=self.settings,
             clock=self._clock,
@@ -371,47 +378,3 @@ class Resonate:
             events=self.events,
             around_step=self._around_step,
         )
-
-
-class _Home:
-    """Where the copies of one client (see `options`) share what is open."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.runtime: Runtime | None = None
-        self.closed = False
-        self._count = 0
-
-    def token(self, runtime: Runtime) -> str:
-        with self.lock:
-            self._count += 1
-            return f"{runtime.name}-{self._count}"
-
-    def forked(self) -> None:
-        self.lock = threading.RLock()
-        if self.runtime is not None:
-            # The parent's connections must not be closed here: closing them would drop the parent's locks.
-            _LEFT_TO_PARENT.append(self.runtime)
-            self.runtime = None
-
-    def close(self) -> None:
-        with self.lock:
-            runtime, self.runtime = self.runtime, None
-            self.closed = True
-        if runtime is not None and runtime.process == os.getpid():
-            runtime.close()
-
-    def close_at_exit(self) -> None:
-        self.close()
-
-
-_HOMES: weakref.WeakSet[_Home] = weakref.WeakSet()
-_LEFT_TO_PARENT: list[Runtime] = []
-
-
-def _forked() -> None:
-    for home in list(_HOMES):
-        home.forked()
-
-
-os.register_at_fork(after_in_child=_forked)

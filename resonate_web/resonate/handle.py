@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from resonate_web.engine.steps import IN_STEP
 from resonate_web.errors import WrongCall
 from resonate_web.protocol.records import Promise, PromiseState
-
-if TYPE_CHECKING:
-    from resonate_web.resonate.client import Resonate
+from resonate_web.resonate.port import Client
 
 T = TypeVar("T")
 
@@ -20,7 +18,7 @@ T = TypeVar("T")
 class Handle(Generic[T]):
     """Await it, or call `result()` where blocking is allowed."""
 
-    def __init__(self, resonate: Resonate, id: str) -> None:
+    def __init__(self, resonate: Client, id: str) -> None:
         self.id = id
         self._resonate = resonate
 

@@ -6,24 +6,22 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from resonate_web.clock import FOREVER
-from resonate_web.errors import CallerError, NotFound
+from resonate_web.errors import ApplicationError, CallerError, NotFound
 from resonate_web.protocol import tags as words
 from resonate_web.protocol.records import EMPTY, Promise, PromiseState, Value
 from resonate_web.protocol.requests import PromiseCreate, PromiseSettle, Request
 from resonate_web.resonate.handle import refuse_blocking
+from resonate_web.resonate.port import Client
 from resonate_web.workflow.commands import to_ms
-
-if TYPE_CHECKING:
-    from resonate_web.resonate.client import Resonate
 
 
 class Promises:
     """The verbs. The first settlement wins; every later one returns the recorded promise."""
 
-    def __init__(self, resonate: Resonate) -> None:
+    def __init__(self, resonate: Client) -> None:
         self._resonate = resonate
 
     def get(self, id: str) -> Promise:
@@ -67,7 +65,7 @@ class Promises:
         return await self._later(self._settlement(id, PromiseState.CANCELED))
 
     def _creation(self, id: str, timeout: float | timedelta | None, data: Any, tags: Mapping[str, str]) -> Request:
-        now = self._resonate.runtime.server.now()
+        now = self._resonate.now()
         return PromiseCreate(
             id=id,
             timeout_at=now + (FOREVER if timeout is None else to_ms(timeout)),
@@ -79,8 +77,6 @@ class Promises:
         return self._settlement(id, PromiseState.RESOLVED, self._resonate.codec.encode(value))
 
     def _rejection(self, id: str, error: BaseException | str) -> Request:
-        from resonate_web.errors import ApplicationError
-
         raised = ApplicationError(error) if isinstance(error, str) else error
         return self._settlement(id, PromiseState.REJECTED, self._resonate.codec.encode_error(raised))
 

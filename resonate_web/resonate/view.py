@@ -32,7 +32,7 @@ class FailedAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """One recorded child: `kind` is step, workflow, rpc, sleep, promise, detached or race; `state` as of the promise."""
+    """One recorded child: `kind` is step, workflow, rpc, sleep, promise, detached or race."""
 
     id: str
     parent: str

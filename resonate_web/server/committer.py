@@ -57,12 +57,15 @@ class Committer:
                 self._hand_over(self._drain)
 
     def _drain(self) -> None:
-        done = False
-        while not done:
+        while True:
             try:
                 self._commit(self._take())
-            finally:
-                done = self._rest()
+            except BaseException:
+                if not self._rest():
+                    self._hand_over(self._drain)
+                raise
+            if self._rest():
+                return
 
     def _take(self) -> list[Batch]:
         with self._lock:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from resonate_web.delivery import Acquired, Reservation, Worker, serves
 from resonate_web.machine.internal import enabled
+from resonate_web.machine.schedules import firing
 from resonate_web.machine.state import Keys, TaskRow
-from resonate_web.machine.steps import Cascade, Notify, Step, Wake
+from resonate_web.machine.steps import Cascade, Fire, Notify, Step, Wake
 from resonate_web.machine.transition import reads, transition
 from resonate_web.protocol import requests, tags
 from resonate_web.protocol.records import Promise, PromiseState, TaskState
@@ -85,11 +86,19 @@ class Group:
             return error
 
     def _apply(self, working: WorkingSet, request: Request | Step) -> Response:
+        if isinstance(request, Fire):
+            request = self._planned(working, request)
         keys = reads(request)
         working.prepare(keys, born(request))
         outcome = transition(request, working, self.now, retry_interval=self.retry_interval)
         working.write(keys, outcome.writes)
         return outcome.response
+
+    def _planned(self, working: WorkingSet, step: Fire) -> Fire:
+        """Name the promises of a firing: which they are depends on the schedule's row, read under the lock."""
+        working.prepare(Keys(schedules=frozenset((step.id,))), frozenset())
+        row = working.schedule(step.id)
+        return (firing(row, self.now, step.limit) if row is not None else None) or step
 
     # What the group's own writes make due is done in the same commit where this process may do it.
 

@@ -34,6 +34,7 @@ class Pump:
         self._stopped = False
         self._seen: int | None = None
         self._due_at = 0
+        self._firing = False
 
     def start(self) -> None:
         """Begin."""
@@ -70,14 +71,14 @@ class Pump:
         now = self._clock.now()
         try:
             changed = self._changed()
-            if changed or now >= self._due_at:
+            if not self._firing and (changed or now >= self._due_at):
                 self._fire(now)
             if changed:
                 self._news()
         except StoreError as error:
             log.warning("the pump will try again: %s", error)
             self._due_at = now + self._poll_ms
-        self._arm(min(self._due_at, now + self._poll_ms))
+        self._arm(now + self._poll_ms if self._firing else min(self._due_at, now + self._poll_ms))
 
     def _changed(self) -> bool:
         seen, self._seen = self._seen, self._server.store.watch()
@@ -91,9 +92,15 @@ class Pump:
         if len(steps) >= MAX_GROUP:
             self._due_at = now
         if steps:
-            self._server.post_each(steps, lambda: None)
+            self._firing = True  # what is on its way to a commit must not be listed again
+            self._server.post_each(steps, lambda: self._lane.soon(self._fired))
         if any(isinstance(step, Dispatch) for step in steps):
             self._due_at = min(self._due_at, now + self._poll_ms)
+
+    def _fired(self) -> None:
+        self._firing = False
+        if self._clock.now() >= self._due_at:
+            self._turn()
 
     def _news(self) -> None:
         """Take what others left for this process: messages, and the end of what is watched here."""

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from resonate_web.clock import Clock
 from resonate_web.delivery import NoWorker, Then, Watcher, Worker
-from resonate_web.errors import StoreConflict, StoreUnavailable
+from resonate_web.errors import StoreConflict, StoreUnavailable, StoreUnknown
 from resonate_web.machine.internal import next_instant
 from resonate_web.machine.state import Keys, PromiseRow, TaskRow
 from resonate_web.machine.steps import Step
@@ -160,7 +160,10 @@ class Server:
                 return
             self._publish(group)
             return
-        self._split(batches, StoreUnavailable("the rows kept changing while the request was applied; try again"))
+        if len(batches) == 1:
+            _tell(batches[0], StoreUnavailable("the rows kept changing while the request was applied; try again"))
+        for batch in batches if len(batches) > 1 else ():
+            self._commit([batch])
 
     def _distrust(self, group: Group) -> None:
         group.forgo()
@@ -172,9 +175,9 @@ class Server:
                 self._cache.drop(getattr(request, "id", ""))
 
     def _split(self, batches: list[Batch], error: BaseException) -> None:
-        if len(batches) == 1 or isinstance(error, StoreUnavailable):
+        if len(batches) == 1 or isinstance(error, StoreUnavailable | StoreUnknown):
             for batch in batches:
-                batch.then(error)
+                _tell(batch, error)
             if not isinstance(error, Exception):
                 raise error
             return
@@ -202,10 +205,11 @@ class Server:
             if instant is not None and (wake is None or instant < wake):
                 wake = instant
         self.commits += written
+        # Answers first: a run that suspended and was woken in this very group hears of both in that order.
+        for batch, answers in zip(group.batches, group.answers, strict=True):
+            _tell(batch, answers)
         for acquired in group.taken():
             self.worker.deliver(acquired)
-        for batch, answers in zip(group.batches, group.answers, strict=True):
-            batch.then(answers)
         for promise_record in group.news:
             self.worker.unblock(promise_record)
         if self._watchers:
@@ -213,6 +217,13 @@ class Server:
                 self.announce(promise_record)
         if wake is not None:
             self.wake(wake)
+
+
+def _tell(batch: Batch, answers: Sequence[Response] | BaseException) -> None:
+    try:
+        batch.then(answers)
+    except Exception:  # one listener's fault must not cost the others their answers
+        log.exception("an answer could not be delivered")
 
 
 def _resolve(future: Future[list[Response]], answers: Sequence[Response] | BaseException) -> None:

@@ -16,6 +16,7 @@ from resonate_web.machine.state import (
     TaskRow,
     Write,
 )
+from resonate_web.protocol.tags import is_detached
 from resonate_web.server.cache import RowCache
 from resonate_web.store.base import Change, Rows
 
@@ -73,7 +74,13 @@ class WorkingSet:
 
     def tree(self, id: str) -> Sequence[PromiseRow]:
         """Return the attached descendants of a promise."""
-        return [row for child in self._trees.get(id, ()) if (row := self._promises.get(child)) is not None]
+        found = dict.fromkeys(self._trees.get(id, ()))
+        fresh = [key for kind, key in self._dirty if kind == "promise" and key not in found]
+        for child in fresh:  # in the order of their creation: parents first
+            owner, row = self._owner(child), self._promises.get(child)
+            if (owner == id or owner in found) and row is not None and not is_detached(row.record.tags):
+                found[child] = None
+        return [row for child in found if (row := self._promises.get(child)) is not None]
 
     # Reading
 

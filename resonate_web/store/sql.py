@@ -195,13 +195,15 @@ class _SqlTransaction:
 class _Batch:
     """Changes sorted by table and kind.
 
-    Fences name revisions before the batch, so they are compared first and once each. A schedule may be deleted
+    A fence names a revision before the batch, so it is compared before tasks are written, and once: it travels with
+    the first new promise that has it, and only one without any is looked up on its own. A schedule may be deleted
     and made anew in one batch, so those keep their order; of several messages with one key the last one stays.
     """
 
-    __slots__ = ("fences", "messages", "new_promises", "new_tasks", "promises", "schedules", "tasks")
+    __slots__ = ("fenced", "fences", "messages", "new_promises", "new_tasks", "promises", "schedules", "tasks")
 
     def __init__(self, changes: Sequence[Change]) -> None:
+        self.fenced: dict[tuple[str, int], Columns] = {}
         self.fences: set[tuple[str, int]] = set()
         self.new_promises: list[Columns] = []
         self.promises: list[Columns] = []
@@ -214,7 +216,11 @@ class _Batch:
             kind = type(write)
             if kind is PromiseRow:
                 if expects is None:
-                    self.new_promises.append(rows_of.promise_columns(write))  # type: ignore[arg-type]
+                    columns = rows_of.promise_columns(write)  # type: ignore[arg-type]
+                    if change.fence is not None and change.fence not in self.fenced:
+                        self.fenced[change.fence] = (*columns, *change.fence)
+                    else:
+                        self.new_promises.append(columns)
                 else:
                     self.promises.append(rows_of.promise_changes(write, expects))  # type: ignore[arg-type]
             elif isinstance(write, TaskRow):
@@ -232,9 +238,11 @@ class _Batch:
 
     def write(self, connection: Any, texts: Texts) -> None:
         """Write everything. Raises: StoreConflict, what the driver raises."""
+        self.fences -= self.fenced.keys()
         if self.fences:
             self._check_fences(connection, texts)
         for text, columns, what in (
+            (texts.insert_fenced, list(self.fenced.values()), "promise or a fence"),
             (texts.insert_promise, self.new_promises, "promise"),
             (texts.update_promise, self.promises, "promise"),
             (texts.insert_task, self.new_tasks, "task"),

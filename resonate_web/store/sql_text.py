@@ -23,6 +23,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     literal_column,
@@ -103,6 +104,8 @@ class Texts:
     """task ids -> id, revision."""
     insert_promise: str
     """promise columns."""
+    insert_fenced: str
+    """promise columns; task id, revision: inserts nothing when the task is not at that revision."""
     update_promise: str
     """state, settled_at, owed, value_data, value_headers, callbacks, listeners; id, revision."""
     insert_task: str
@@ -159,6 +162,7 @@ def texts(dialect: Dialect) -> Texts:
         schedules=text(select(SCHEDULES).where(_listed(dialect, S.id)), "ids"),
         fences=text(select(T.id, T.rev).where(_listed(dialect, T.id)), "ids") + dialect.lock,
         insert_promise=text(_insert(dialect, PROMISES), *P.keys()),
+        insert_fenced=text(_insert_fenced(dialect), *P.keys(), "fence_id", "fence_rev"),
         update_promise=text(_update(PROMISES, *PROMISE_CHANGES), *PROMISE_CHANGES, "where_id", "where_rev"),
         insert_task=text(_insert(dialect, TASKS), *T.keys()),
         update_task=text(_update(TASKS, *TASK_CHANGES), *TASK_CHANGES, "where_id", "where_rev"),
@@ -269,6 +273,13 @@ def _insert(dialect: Dialect, table: Table) -> Insert:
     values: dict[str, Any] = {column.key: bindparam(column.key) for column in table.columns}
     statement: Insert = dialect.insert(table).values(values).on_conflict_do_nothing(index_elements=["id"])
     return statement
+
+
+def _insert_fenced(dialect: Dialect) -> Insert:
+    fence = exists().where(T.id == bindparam("fence_id"), T.rev == bindparam("fence_rev"))
+    row = select(*(bindparam(column.key, type_=column.type) for column in P)).where(fence)
+    statement: Insert = dialect.insert(PROMISES).from_select(P.keys(), row)
+    return statement.on_conflict_do_nothing(index_elements=["id"])  # type: ignore[no-any-return, attr-defined]
 
 
 def _update(table: Table, *names: str) -> Update:

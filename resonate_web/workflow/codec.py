@@ -1,7 +1,7 @@
 """Values to stored text and back: base64 of JSON, plus registered types. Nothing is ever unpickled.
 
-A registered type travels as `{"__type": tag, "value": ...}`; a user's own dict of that very shape is
-wrapped under the tag `dict`, so that what was written is what is read. Errors travel as
+A registered type travels as `{"__type": tag, "value": ...}`; a user's own dict of that very shape travels
+as a list of pairs under the tag `dict`, so that what was written is what is read. Errors travel as
 `{"__type": "error", "name", "message", "stack"}` (protocol 5.3).
 """
 
@@ -28,7 +28,7 @@ class Codec:
 
     def __init__(self) -> None:
         self._by_type: dict[type, tuple[str, Callable[[Any], Any]]] = {}
-        self._by_tag: dict[str, Callable[[Any], Any]] = {"dict": lambda value: value}
+        self._by_tag: dict[str, Callable[[Any], Any]] = {"dict": dict}
         self._errors: dict[str, type[Exception]] = {}
         self._encoder = json.JSONEncoder(
             default=self._default, allow_nan=False, sort_keys=True, separators=(",", ":"), ensure_ascii=False
@@ -62,15 +62,23 @@ class Codec:
                 text.encode()
         except UnicodeEncodeError:
             raise Unserializable("a text holds a lone surrogate and cannot be written as UTF-8") from None
-        except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        except Exception as error:  # also what a registered `encode` raises
             raise Unserializable(f"{_short(value)} cannot be stored as JSON: {error}") from None
         return text
 
     def loads(self, text: str) -> Any:
-        """Return the value of JSON made by `dumps`; each call makes a fresh copy."""
-        if TYPE in text:
-            return json.loads(text, object_hook=self._revive)
-        return json.loads(text)
+        """Return the value of JSON made by `dumps`; each call makes a fresh copy.
+
+        Raises: Unserializable when it is not JSON, or when a registered type cannot be read back.
+        """
+        try:
+            if TYPE in text:
+                return json.loads(text, object_hook=self._revive)
+            return json.loads(text)
+        except Unserializable:
+            raise
+        except Exception as error:
+            raise Unserializable(f"a stored value cannot be read: {type(error).__name__}: {error}") from error
 
     def encode(self, value: Any) -> Value:
         """Return `value` as a stored payload; None is the empty payload."""
@@ -119,11 +127,12 @@ class Codec:
         if entry is None:
             raise TypeError(f"no codec is registered for {type(value).__module__}.{type(value).__qualname__}")
         tag, encode = entry
-        return {TYPE: tag, "value": encode(value)}
+        return {TYPE: tag, "value": _escaped(encode(value))}
 
     def _revive(self, found: dict[str, Any]) -> Any:
         if found.keys() == {TYPE, "value"}:
-            decode = self._by_tag.get(found[TYPE])
+            tag = found[TYPE]
+            decode = self._by_tag.get(tag) if isinstance(tag, str) else None
             if decode is None:
                 raise Unserializable(f"no codec is registered for the stored type {found[TYPE]!r}")
             return decode(found["value"])
@@ -197,8 +206,10 @@ def _collides(value: Any) -> bool:
 
 def _escaped(value: Any) -> Any:
     if isinstance(value, dict):
-        inner = {key: _escaped(item) for key, item in value.items()}
-        return {TYPE: "dict", "value": inner} if value.keys() == {TYPE, "value"} else inner
+        if value.keys() == {TYPE, "value"}:
+            # Pairs, not a dict: the inner dict would be taken for a registered type before the outer is looked at.
+            return {TYPE: "dict", "value": [[key, _escaped(item)] for key, item in value.items()]}
+        return {key: _escaped(item) for key, item in value.items()}
     return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -189,5 +189,8 @@ def to_ms(duration: Duration) -> int:
     """Return seconds or a timedelta as whole milliseconds. Raises: ValueError when negative."""
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
     if not seconds >= 0:
-        raise ValueError(f"a duration can't be negative: {duration!r}")
-    return min(int(seconds * 1000), 200 * 365 * 24 * 3600 * 1000)
+        raise ValueError(f"a duration is a number of seconds that is not negative, not {duration!r}")
+    return int(min(seconds * 1000, _LONGEST))
+
+
+_LONGEST = 200 * 365 * 24 * 3600 * 1000

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resonate_web.errors import Unserializable
-from resonate_web.protocol import tags
-from resonate_web.protocol.records import PromiseState, Value
+from resonate_web.protocol.records import Promise, PromiseState, Value
 from resonate_web.workflow import recorded
 from resonate_web.workflow.commands import BODIES, REMOTE, Kind
 from resonate_web.workflow.nodes import Node, RaceNode, Strand, Wait
@@ -15,9 +14,7 @@ from resonate_web.workflow.tree import Tree
 
 def returned(tree: Tree, strand: Strand, value: Any) -> None:
     """End a strand that returned, as soon as its attached steps and runs have ended."""
-    missing = recorded.owed({id: p for id, p in tree.records.items() if p.tags.get(tags.PARENT) == strand.id})
-    if missing is not None:
-        refuse_missing(tree, missing.id)
+    if owes(tree, strand):
         return
     strand.outcome = (value, None)
     attached = tuple(node for node in strand.children.values() if node.kind in BODIES)
@@ -31,6 +28,8 @@ def returned(tree: Tree, strand: Strand, value: Any) -> None:
 
 def raised(tree: Tree, strand: Strand, error: BaseException) -> None:
     """End a strand that raised: its unsettled children are canceled with it."""
+    if owes(tree, strand):
+        return
     strand.outcome = (None, error)
     finish(tree, strand)
 
@@ -53,7 +52,9 @@ def close(tree: Tree, strand: Strand) -> None:
     strand.ended = True
     strand.wait = None
     tree.strands.pop(strand.id, None)
+    tree.records.drop_below(strand.id)
     cancel_children(tree, strand)
+    strand.position.replaying = True  # what it logs while it unwinds concerns nobody
     strand.body.close()
 
 
@@ -88,11 +89,22 @@ def decide(tree: Tree, race: RaceNode) -> None:
         cancel(tree, node, record=True)
 
 
-def refuse_missing(tree: Tree, id: str) -> None:
+def owes(tree: Tree, strand: Strand) -> bool:
+    """Refuse to go on when a strand that ends or waits has not issued what is recorded; tell whether it was so.
+
+    What it waits for is unsettled, so when its children were recorded it waited here too, and had issued them all.
+    """
+    missing = tree.records.owed_by(strand.id)
+    if missing is None:
+        return False
+    refuse_missing(tree, missing)
+    return True
+
+
+def refuse_missing(tree: Tree, left: Promise) -> None:
     """Refuse to go on: something is recorded that the code no longer issues."""
-    left = tree.records[id]
     tree.refusal = (
-        f"NonDeterminism at {id}: recorded: {recorded.kind_of(left)} {recorded.name_of(left)!r}; "
+        f"NonDeterminism at {left.id}: recorded: {recorded.kind_of(left)} {recorded.name_of(left)!r}; "
         "now: the code does not issue it"
     )
 

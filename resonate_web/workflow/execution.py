@@ -60,7 +60,7 @@ class Execution:
         world: World,
     ) -> None:
         outbox = Outbox(promise.id, version, world.address)
-        self._tree = Tree(promise, version, world, outbox, recorded.replayable(records))
+        self._tree = Tree(promise, version, world, outbox, recorded.Records(records))
         self._tree.start(promise.id, workflow, promise.timeout_at, None)
         self._listening: set[str] | None = None
         self._inflight = 0
@@ -86,12 +86,18 @@ class Execution:
 
     def resumed(self, version: int, records: Sequence[Promise]) -> None:
         """Go on after a suspension, at a newer version, with what was awaited."""
-        self._tree.version = self._tree.outbox.version = version
+        tree = self._tree
+        tree.version = tree.outbox.version = version
         self.suspended = False
+        for node in [s.node for s in tree.strands.values() if s.node is not None]:
+            if node.timeout_at <= tree.world.now():
+                self.expired(node)
         self.settled(records)
 
     def settled(self, records: Sequence[Promise]) -> None:
-        """Take in remote children that somebody settled."""
+        """Take in remote children that somebody settled; a suspended run learns of them when it is resumed."""
+        if self.suspended:
+            return
         now = self._tree.world.now()
         for record in records:
             node = self._tree.remote.get(record.id)
@@ -108,9 +114,10 @@ class Execution:
         fetch: tuple[str, ...] = ()
         for entry, answer in zip(entries, answers, strict=True):
             self._check(entry, answer)
-            if entry.purpose == "suspend":
-                self.suspended = answer.status == 200
-                fetch = () if self.suspended else self.awaited()
+            if isinstance(entry.request, requests.TaskSuspend):
+                if entry.request.version == self._tree.version:  # else it was resumed before it heard of this
+                    self.suspended = answer.status == 200
+                    fetch = () if self.suspended else self.awaited()
             elif entry.purpose == "fulfill":
                 self.finished = True
             else:
@@ -136,7 +143,7 @@ class Execution:
 
     def expired(self, node: Node) -> None:
         """End a local child whose deadline has passed: the store answers its settlement with the time-out."""
-        if not node.settled and not self._dead and node.id in node.strand.children:
+        if not (node.settled or self._dead or self.suspended) and node.id in node.strand.children:
             self._tree.outbox.settle(node, PromiseState.REJECTED)
 
     def refuse(self, reason: str) -> None:
@@ -149,6 +156,7 @@ class Execution:
         self._tree.ready.clear()
         self._tree.outbox.take()
         for strand in reversed(list(self._tree.strands.values())):
+            strand.position.replaying = True  # what it logs while it unwinds concerns nobody
             strand.body.close()
         self._tree.strands.clear()
         abandoned = list(self._tree.bodies.values())
@@ -172,6 +180,10 @@ class Execution:
         deadlines, tree.deadlines = tree.deadlines, []
         return Actions(send=send, start=start, abandoned=abandoned, deadlines=deadlines, refusal=tree.refusal)
 
+    def waits_for(self, id: str) -> bool:
+        """Tell whether a remote child of this id is not settled yet; may be asked by any thread."""
+        return id in self._tree.remote
+
     def awaited(self) -> tuple[str, ...]:
         """Return the ids of the remote children that the run waits for."""
         return tuple(self._blocked())
@@ -184,9 +196,9 @@ class Execution:
         if tree.bodies:
             self._listen(blocked)
         elif blocked and all(e.purpose == "create" for e in tree.outbox.entries):
-            missing = recorded.owed(tree.records)
+            missing = tree.records.owed()
             if missing is not None:
-                ending.refuse_missing(tree, missing.id)
+                ending.refuse_missing(tree, missing)
             else:
                 tree.outbox.suspend(list(blocked))
 
@@ -225,7 +237,7 @@ class Execution:
         value, error = self._value(strand)
         while tree.refusal is None:
             strand.wait = None
-            strand.position.replaying = bool(tree.records)
+            strand.position.replaying = tree.records.owed_by(strand.id) is not None
             result = strand.body.advance(value, error)
             if isinstance(result, Returned):
                 ending.returned(tree, strand, result.value)
@@ -240,6 +252,7 @@ class Execution:
                 continue
             if strand.wait is not None:
                 if not self._over(strand, strand.wait):
+                    ending.owes(tree, strand)
                     return
                 value, error = self._value(strand)
 

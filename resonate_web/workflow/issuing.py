@@ -9,7 +9,7 @@ from resonate_web.clock import FOREVER
 from resonate_web.errors import NotRegistered, WrongCall
 from resonate_web.protocol import tags
 from resonate_web.protocol.records import Promise, PromiseState
-from resonate_web.workflow import recorded
+from resonate_web.workflow import ending, recorded
 from resonate_web.workflow.codec import digest
 from resonate_web.workflow.commands import REMOTE, Command, Future, Kind, Race
 from resonate_web.workflow.context import Context
@@ -31,7 +31,7 @@ def issue(tree: Tree, strand: Strand, command: Command[Any]) -> Node:
     parameters = _describe(tree, node)
     _bound(tree, node)
     strand.children[node.id] = node
-    record = tree.records.pop(node.id, None)
+    record = tree.records.take(node.id)
     if record is not None:
         _meet(tree, node, record, parameters)
     if not node.settled and tree.refusal is None:
@@ -59,13 +59,15 @@ def race(tree: Tree, strand: Strand, command: Race) -> Wait:
     command.issued = True
     joined = members(tree, strand, command.members)
     node = RaceNode(command.id, strand, joined)
-    record = tree.records.pop(command.id, None)
+    record = tree.records.take(command.id)
     if record is not None:
         changed = recorded.difference(record, Kind.RACE, "race", {}, False)
         if changed is not None:
-            tree.refusal = f"{command.id} {changed}"
+            tree.refusal = f"NonDeterminism at {command.id}: {changed}"
         elif record.state is PromiseState.RESOLVED:
             node.winner = int(tree.world.codec.decode(record.value))
+            for loser in joined:  # the store may have taken the winner's record only
+                ending.cancel(tree, loser, record=True)
     return Wait(joined, "race", node)
 
 
@@ -135,6 +137,7 @@ def _meet(tree: Tree, node: Node, record: Promise, parameters: dict[str, Any]) -
     if is_settled(record, tree.world.now()):
         node.record = record
         node.strand.children.pop(node.id, None)
+        tree.records.drop_below(node.id)
 
 
 def _begin(tree: Tree, node: Node) -> None:

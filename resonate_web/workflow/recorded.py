@@ -36,7 +36,8 @@ def kind_of(promise: Promise) -> Kind:
         return Kind.RPC
     if promise.tags.get(tags.SCOPE) != "local":
         return Kind.SLEEP if parameters(promise).get("func") == "sleep" else Kind.PROMISE
-    return Kind(parameters(promise).get("kind", Kind.STEP))
+    kind = parameters(promise).get("kind")
+    return Kind(kind) if kind in (Kind.WORKFLOW, Kind.RACE) else Kind.STEP
 
 
 def name_of(promise: Promise) -> str:
@@ -48,7 +49,7 @@ def name_of(promise: Promise) -> str:
 def difference(recorded: Promise, kind: Kind, name: str, param: dict[str, Any], check_args: bool) -> str | None:
     """Return how a command differs from what was recorded at its place, None when it does not."""
     was = kind_of(recorded)
-    named = "@" in recorded.id
+    named = "@" in recorded.id.partition(":")[2]  # a run's own id may well be a mail address
     if was is not kind or (not named and kind not in (Kind.SLEEP, Kind.PROMISE) and name_of(recorded) != name):
         return f"recorded: {was} {name_of(recorded)!r}; now: {kind} {name!r}"
     if not check_args or kind in (Kind.SLEEP, Kind.PROMISE, Kind.RACE):
@@ -60,14 +61,55 @@ def difference(recorded: Promise, kind: Kind, name: str, param: dict[str, Any], 
     return None
 
 
-def replayable(records: Iterable[Promise]) -> dict[str, Promise]:
-    """Return by id the records that a replay may meet again: neither notes nor what lies below settled local workflows.
+class Records:
+    """What a replay may meet again, by id: neither notes nor what lies below settled local workflows."""
 
-    When there is such a settled workflow, detached runs are kept but not owed (see `owed`).
-    """
+    def __init__(self, promises: Iterable[Promise]) -> None:
+        self._left = replayable(promises)
+        self._by_parent: dict[str, dict[str, None]] = {}
+        for id, promise in self._left.items():
+            if not tags.is_detached(promise.tags):
+                # A detached run names its origin, not the workflow that started it: nobody can be asked for it.
+                self._by_parent.setdefault(promise.tags.get(tags.PARENT, ""), {})[id] = None
+
+    def take(self, id: str) -> Promise | None:
+        """Return the record of a child that the code issues now; it is met only once."""
+        promise = self._left.pop(id, None)
+        if promise is not None:
+            self._forget(promise)
+        return promise
+
+    def drop_below(self, parent: str) -> None:
+        """Forget what lies below a local workflow that is not continued."""
+        for id in list(self._by_parent.get(parent, ())):
+            promise = self._left.pop(id)
+            self._forget(promise)
+            self.drop_below(id)
+
+    def owed_by(self, parent: str) -> Promise | None:
+        """Return a recorded child that its workflow has not issued, None when it has issued all."""
+        mine = self._by_parent.get(parent)
+        return self._left[next(iter(mine))] if mine else None
+
+    def owed(self) -> Promise | None:
+        """Return a recorded child that no workflow has issued."""
+        parent = next(iter(self._by_parent), None)
+        return None if parent is None else self.owed_by(parent)
+
+    def _forget(self, promise: Promise) -> None:
+        parent = promise.tags.get(tags.PARENT, "")
+        mine = self._by_parent.get(parent)
+        if mine is not None and promise.id in mine:
+            del mine[promise.id]
+            if not mine:
+                del self._by_parent[parent]
+
+
+def replayable(records: Iterable[Promise]) -> dict[str, Promise]:
+    """Return by id the records that a replay may meet again, parents and lower numbers first."""
     kept: dict[str, Promise] = {}
     closed: set[str] = set()
-    for promise in sorted(records, key=lambda p: (p.id.count("."), len(p.id))):
+    for promise in sorted(records, key=lambda p: (p.id.count("."), len(p.id), p.id)):
         if ATTEMPT in promise.tags:
             continue
         if promise.tags.get(tags.PARENT) in closed:
@@ -77,14 +119,3 @@ def replayable(records: Iterable[Promise]) -> dict[str, Promise]:
             closed.add(promise.id)
         kept[promise.id] = promise
     return kept
-
-
-def owed(left: dict[str, Promise]) -> Promise | None:
-    """Return a recorded child that a finished replay should have met and did not.
-
-    A detached run names its origin, not the local workflow that started it, so it is never owed.
-    """
-    for id in sorted(left, key=lambda id: (id.count("."), len(id), id)):
-        if not tags.is_detached(left[id].tags):
-            return left[id]
-    return None

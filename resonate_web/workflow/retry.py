@@ -32,7 +32,11 @@ class Exponential:
         """Return the wait in ms before retry number `retry`, None to give up."""
         if retry > self.max_retries:
             return None
-        return int(1000 * min(self.max_delay, self.delay * self.factor ** min(retry - 1, 64)))
+        try:
+            delay = self.delay * float(self.factor) ** (retry - 1)
+        except OverflowError:
+            delay = self.max_delay
+        return int(1000 * min(self.max_delay, delay))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from resonate_web.workflow.context import Context, Info
 from resonate_web.workflow.coroutine import Coroutine
 from resonate_web.workflow.nodes import Node, Strand
 from resonate_web.workflow.outbox import Outbox
+from resonate_web.workflow.recorded import Records, parameters
 from resonate_web.workflow.registry import Registry
 
 
@@ -42,7 +43,7 @@ class Tree:
     version: int
     world: World
     outbox: Outbox
-    records: dict[str, Promise]
+    records: Records
     strands: dict[str, Strand] = field(default_factory=dict)
     ready: deque[Strand] = field(default_factory=deque)
     startable: list[Node] = field(default_factory=list)
@@ -62,9 +63,16 @@ class Tree:
     def start(self, id: str, workflow: Callable[[Context], Any], timeout_at: int, node: Node | None) -> Strand:
         """Add a strand that begins with `workflow(ctx)`."""
         world = self.world
-        info = Info(id=id, attempt=1, version=self.version, timeout_at=timeout_at, tags=self.promise.tags)
+        version = parameters(self.promise).get("version")
+        info = Info(
+            id=id,
+            attempt=1,
+            version=version if isinstance(version, int) else 1,
+            timeout_at=timeout_at,
+            tags=self.promise.tags,
+        )
         context = Context(id=id, info=info, registry=world.registry, dependencies=world.dependencies, now=world.now)
-        strand = Strand(id, Coroutine(_body(workflow, context)), context.position, timeout_at, node)
+        strand = Strand(id, Coroutine(lambda: workflow(context)), context.position, timeout_at, node)
         self.strands[id] = strand
         self.push(strand)
         return strand
@@ -75,13 +83,3 @@ class Tree:
             self.abandoned.append(node)
             if node in self.startable:
                 self.startable.remove(node)
-
-
-def _body(workflow: Callable[[Context], Any], context: Context) -> Any:
-    """Call the workflow inside a generator, so that a wrong signature is its own failure."""
-    result = workflow(context)
-    if hasattr(result, "__next__"):
-        return (yield from result)
-    if hasattr(result, "__await__"):
-        return (yield from result.__await__())
-    return result

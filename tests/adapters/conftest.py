@@ -75,6 +75,9 @@ def pid():
 """
 
 
+GUNICORN = "control_socket_disable = True  # newer versions would have a thread for it in the master\n"
+
+
 @dataclass(frozen=True)
 class Answer:
     """A response as it came over the wire."""
@@ -104,16 +107,17 @@ class Server:
             start_new_session=True,
         )
         self.log: list[str] = []
-        self.port = int(self.wait_for(PORT).group(1))
+        self.port = 0
 
-    def wait_for(self, pattern: re.Pattern[str]) -> re.Match[str]:
-        """Read the server's output up to a line that matches."""
+    def listen(self) -> None:
+        """Read the server's output up to the line that names its port."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.log.append(line)
-            found = pattern.search(line)
+            found = PORT.search(line)
             if found:
-                return found
+                self.port = int(found.group(1))
+                return
         pytest.fail("the server ended:\n" + "".join(self.log))
 
     def ask(self, method: str, path: str, document: object = None, **fields: str) -> Answer:
@@ -178,6 +182,7 @@ class Site:
 def site(tmp_path: Path) -> Site:
     """Write the app and make its pipes; a pipe's two ends wait for each other, so nobody has to sleep."""
     (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "gunicorn.conf.py").write_text(GUNICORN)
     environ = {
         "RESONATE_STORE": f"sqlite:///{tmp_path / 'resonate.db'}",
         "TOLD": str(tmp_path / "told"),
@@ -196,8 +201,17 @@ def serve(site: Site) -> Iterator[Serve]:
     def start(*command: str, **environ: str) -> Server:
         server = Server(list(command), site.folder, {**site.environ, **environ})
         servers.append(server)
+        server.listen()
         return server
 
     yield start
     for server in servers:
         server.kill()
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no setting of whoever runs the tests reach the apps, but for the one by which the suite is run twice."""
+    for name in list(os.environ):
+        if name.startswith("RESONATE_") and name != "RESONATE_CACHE_SIZE":
+            monkeypatch.delenv(name)

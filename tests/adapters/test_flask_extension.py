@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask, current_app, g, has_app_context
 
-from resonate_web.errors import AlreadyRegistered, ConfigError, WrongCall
+from resonate_web.errors import AlreadyRegistered, ConfigError, Stopped, WrongCall
 from resonate_web.flask import Resonate, get_resonate
 from resonate_web.flask.mount import world
 
@@ -261,3 +261,30 @@ def test_without_flask_the_import_names_the_extra() -> None:
     code = "import sys\nsys.modules['flask'] = None\nimport resonate_web.flask\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "pip install 'resonate-web[flask]'" in done.stderr
+
+
+def test_the_first_request_of_any_path_starts_the_engine() -> None:
+    """Also one that is not found, or that an earlier hook of the app's own answers; with off, none does."""
+    for autostart, expected in [("lazy", True), ("eager", True), ("off", False)]:
+        app = app_of(RESONATE_AUTOSTART=autostart)
+        app.before_request(lambda: "maintenance")
+        resonate = Resonate(app)
+        app.test_client().get("/nowhere")
+        assert get_resonate(app).core.runtime.started == expected
+        with app.app_context():
+            resonate.close()
+
+
+def test_the_engine_of_a_collected_app_is_stopped() -> None:
+    """A test that forgets to close leaves no threads behind for ever."""
+    app = app_of()
+    Resonate(app)
+    app.test_client().get("/")
+    core = get_resonate(app).core
+    del app
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == "resonate-close":
+            thread.join(WAIT_S)
+    with pytest.raises(Stopped):
+        core.ensure_started()

@@ -38,7 +38,7 @@ def test_a_store_that_is_away_does_not_stop_the_worker(caplog: pytest.LogCapture
 
 
 def test_an_application_without_us_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Forgetting the extension, or hiding it in a closure, is a warning."""
+    """Forgetting the extension, or hiding it in a closure, is an error in the log."""
     post_worker_init(SimpleNamespace(wsgi=len, log=logging.getLogger("gunicorn.error")))
     assert "no Resonate was found" in caplog.text
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from resonate_web.config import Settings
-from resonate_web.errors import ConfigError
+from resonate_web.errors import ConfigError, InvalidId
 from resonate_web.gateway.messages import Headers, Request, Response
 from resonate_web.gateway.routes import ROUTES, Gateway, Route
 from resonate_web.protocol.records import Promise
@@ -197,6 +197,15 @@ def test_signing_keys_beat_the_frameworks_secret(make: Make) -> None:
     first, second = make(secret="a", signing_keys=keys), make(secret="b", signing_keys=keys)
     assert first.status_url("x") == second.status_url("x")
     assert make(secret="a").status_url("x") != make(secret="b").status_url("x")
+
+
+def test_every_try_of_a_run_has_the_same_link(make: Make) -> None:
+    """A step of the second try mails the link that the client has already; other reserved ids have none."""
+    gateway = make()
+    assert gateway.status_url("order/42~2") == gateway.status_url("order/42~13") == gateway.status_url("order/42")
+    for id in ("~2", "order~x", "order/42:1", "a~2~3"):
+        with pytest.raises(InvalidId):
+            gateway.status_url(id)
 
 
 def test_a_route_takes_what_is_between_head_and_tail() -> None:

@@ -120,7 +120,7 @@ def test_a_result_is_plain_json(value: object, shown: object) -> None:
     assert status.document(run_of(root), ID, LINK)["result"] == shown
 
 
-@pytest.mark.parametrize("data", ["%%%", to_data("{"), "/w=="])
+@pytest.mark.parametrize("data", ["%%%", to_data("{"), "/w==", to_data('{"__type":"dict","value":[1]}')])
 def test_a_foreign_result_that_is_not_json_is_not_shown(data: str) -> None:
     """What another SDK stored in its own encoding breaks no status page; the document says why it is missing."""
     found = status.document(run_of(promise(state=PromiseState.RESOLVED, value=Value(data=data))), ID, LINK)

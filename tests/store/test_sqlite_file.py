@@ -4,6 +4,7 @@ import logging
 import os
 import sqlite3
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -232,6 +233,21 @@ def test_readers_do_not_wait_for_a_writer(open_file):
         write_count = store.watch()
         assert load(store, "a").promises == {}
         assert store.watch() == write_count
+
+
+def test_threads_share_a_store(open_file):
+    """Threads that write, read and poll at the same time lose nothing and wait for each other."""
+    store = open_file(synchronous="NORMAL")
+
+    def work(name):
+        for number in range(40):
+            write(store, promise(f"{name}:{number}"))
+            assert f"{name}:{number}" in load(store, f"{name}:{number}").promises
+            store.watch()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, "abcdefgh"))
+    assert len(store.search_promises(now=0, state=None, tags={}, after=None, limit=1000)) == 320
 
 
 def test_a_full_disk_loses_nothing_silently(open_file):

@@ -1,0 +1,1 @@
+"""What durable orders cost on this machine: `python -m benchmarks --help`; docs/benchmarks.md explains the figures."""

@@ -1,0 +1,48 @@
+"""What the disk and SQLite alone allow with the same file settings: rows of a checkpoint's size, nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.report import Result
+from benchmarks.targets import GROUPED, LONE
+
+_TABLE = (
+    "CREATE TABLE p (id TEXT PRIMARY KEY, state TEXT NOT NULL, parent TEXT, param TEXT, value TEXT, created INTEGER)"
+)
+_VALUE = '{"reservation":"r-o123","qty":2}'
+
+
+def measure(folder: Path, *, quick: bool) -> Iterator[Result]:
+    """Write single rows and groups of 64."""
+    seconds = 0.5 if quick else 2.0
+    for case, group in ((LONE, 1), (GROUPED, 64)):
+        yield Result(bench="limit", case=case, system="sqlite3", values=_write(folder / f"{group}.db", group, seconds))
+
+
+def _write(path: Path, group: int, seconds: float) -> dict[str, float | int | str]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(_TABLE)
+    rows, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO p VALUES (?,?,?,?,?,?)", [_row(rows + i) for i in range(group)])
+        connection.execute("COMMIT")
+        rows += group
+    took = time.perf_counter() - began
+    connection.close()
+    return {
+        "rows": rows,
+        "rows_per_s": rows / took,
+        "ms_per_row": took * 1000 / rows,
+        "sqlite": sqlite3.sqlite_version,
+    }
+
+
+def _row(i: int) -> tuple[str, str, str, str, str, int]:
+    return f"order/o{i // 5}.{i % 5}", "resolved", f"order/o{i // 5}", '{"id":"o1"}', _VALUE, 1_700_000_000_000 + i

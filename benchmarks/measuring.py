@@ -1,0 +1,71 @@
+"""Figures of this process and of samples."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+def quantile(samples: Sequence[float], share: float) -> float:
+    """Return the sample below which `share` of all lie."""
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def median(samples: Sequence[float]) -> float:
+    """Return the median."""
+    return statistics.median(samples)
+
+
+def memory_kb() -> int:
+    """Return the resident memory of this process in kB."""
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+    raise OSError("/proc/self/status has no VmRSS")
+
+
+def threads() -> int:
+    """Return the number of threads of this process, those of C code included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+@dataclass(slots=True)
+class Spent:
+    """Wall and processor seconds of a block; filled when it ends."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+@contextmanager
+def spent() -> Iterator[Spent]:
+    """Measure a block."""
+    figures = Spent()
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield figures
+    figures.wall, figures.cpu = time.perf_counter() - wall, time.process_time() - cpu
+
+
+@contextmanager
+def most_threads() -> Iterator[list[int]]:
+    """Watch how many threads there are at most during a block; the one that watches is not counted."""
+    most, over = [threads()], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.005):
+            most[0] = max(most[0], threads() - 1)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watcher.join()
