@@ -65,6 +65,10 @@ class Worker(Protocol):
         """Take news of a settled promise that the worker listens to; called after the commit, must not block."""
         ...
 
+    def ended(self, task_id: str) -> None:
+        """Take news that a task's own promise is settled; called after the commit, must not block."""
+        ...
+
 
 Then = Callable[[Sequence[Response] | BaseException], None]
 """What is called with the answers of a group, or with the error that kept it from being applied."""
@@ -125,6 +129,9 @@ class NoWorker:
 
     def unblock(self, promise: Promise) -> None:
         """Never called: nothing is listened to."""
+
+    def ended(self, task_id: str) -> None:
+        """Ignore it: nothing is held."""
 
 
 Watcher = Callable[[Promise], None]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from resonate_web.delivery import Acquired
 from resonate_web.engine.host import Host
-from resonate_web.engine.steps import Ended, Verdict
+from resonate_web.engine.steps import RUNNING, Ended, Verdict
 from resonate_web.errors import StoreError, StoreUnavailable, StoreUnknown
 from resonate_web.protocol.records import Promise
 from resonate_web.protocol.requests import PromiseGet, Response
@@ -42,6 +42,8 @@ class Attempt:
         """What the run is suspended on, or is about to be; None while it proceeds."""
         self.execution: Execution | None = None
         self.over = False
+        self.fulfilling = False
+        """Whether the end of the run is on its way to the store."""
         self._acquired: Acquired | None = acquired
         self._engine = engine
         self._lock = threading.Lock()
@@ -134,9 +136,13 @@ class Attempt:
 
     def _take(self, inbox: list[Happening]) -> Node | None:
         try:
-            for happening in inbox:
-                if not self.over:
-                    happening()
+            token = RUNNING.set(f"the workflow {self.id}")
+            try:
+                for happening in inbox:
+                    if not self.over:
+                        happening()
+            finally:
+                RUNNING.reset(token)
             if not self.over:
                 return self._act(self._run().collect())
         except Lost as lost:
@@ -167,6 +173,7 @@ class Attempt:
         return actions.start[-1] if actions.start else None
 
     def _send(self, entries: list[Entry]) -> None:
+        self.fulfilling = entries[-1].purpose == "fulfill"
         if entries[-1].purpose == "suspend":
             self.awaiting = self._run().awaited()
         batch = [entry.request for entry in entries]

@@ -105,6 +105,12 @@ class Roster:
             if attempt.waits_for(promise.id):
                 attempt.unblocked(promise)
 
+    def ended(self, task_id: str) -> None:
+        """Stop a run whose promise was settled by others: canceled, timed out, or resolved from outside."""
+        attempt = self._held.get(task_id) or self._parked.get(task_id)
+        if attempt is not None and not attempt.fulfilling:
+            attempt.lose()
+
     def held(self) -> list[Attempt]:
         """Return the runs that this process holds."""
         with self._lock:

@@ -23,8 +23,8 @@ log = logging.getLogger("resonate_web.engine")
 
 DEFAULT_RETRY = Exponential()
 
-IN_STEP: ContextVar[str | None] = ContextVar("resonate_step", default=None)
-"""The id of the step that runs in this context: blocking calls on runs are refused there."""
+RUNNING: ContextVar[str | None] = ContextVar("resonate_step", default=None)
+"""What runs in this context, such as `the step order/42:1`: blocking calls on runs are refused there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +76,12 @@ class Steps:
             if nature.awaited:
                 self._start_async(fn, args, kwargs, node, ctx, done)
                 return None
-            token = IN_STEP.set(node.id)
+            token = RUNNING.set(f"the step {node.id}")
             try:
                 with self._around():
                     return self._ended(fn(*args, **kwargs), node)
             finally:
-                IN_STEP.reset(token)
+                RUNNING.reset(token)
         except BaseException as error:
             return self._failed(error, node, ctx.attempt)
 

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 class Headers(Mapping[str, str]):
     """Header fields by name in any case; fields sent twice are joined by a comma (RFC 9110, 5.3)."""
@@ -84,8 +86,7 @@ class Response:
 
 def encoded(document: Mapping[str, Any]) -> bytes:
     """Return a document as UTF-8 JSON; the same document is always the same bytes."""
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace")  # another SDK may have stored half a surrogate pair
+    return _ENCODER.encode(document).encode("utf-8", "replace")  # another SDK may have stored half a surrogate pair
 
 
 def answer(status: int, body: bytes, *, media_type: str = JSON, headers: Iterable[tuple[str, str]] = ()) -> Response:

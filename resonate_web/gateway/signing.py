@@ -38,16 +38,16 @@ class Signer:
 
     def __init__(self, ring: Callable[[], Sequence[bytes]]) -> None:
         self._make = ring
-        self._ring: tuple[bytes, ...] | None = None
+        self._rings: dict[str, tuple[bytes, ...]] = {}
 
     def signature(self, purpose: str, text: str) -> str:
         """Return the newest key's signature of `text`: 43 URL-safe characters."""
-        return _signed(self._keys()[-1], purpose, text)
+        return _signed(self._keys(purpose)[-1], text)
 
     def verifies(self, purpose: str, text: str, signature: str) -> bool:
         """Tell whether any key of the ring made this signature; compared as text, in constant time."""
         given = signature.encode("utf-8", "replace")
-        matches = [hmac.compare_digest(_signed(key, purpose, text).encode(), given) for key in self._keys()]
+        matches = [hmac.compare_digest(_signed(key, text).encode(), given) for key in self._keys(purpose)]
         return any(matches)
 
     def token(self, purpose: str, text: str, expires_at: int) -> str:
@@ -63,10 +63,13 @@ class Signer:
         text, _, expires_at = body.partition(".")
         return Token(text=base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode(), expires_at=int(expires_at))
 
-    def _keys(self) -> tuple[bytes, ...]:
-        if self._ring is None:
-            self._ring = tuple(self._make())
-        return self._ring
+    def _keys(self, purpose: str) -> tuple[bytes, ...]:
+        """Return the ring of a purpose; the keys themselves are not kept."""
+        ring = self._rings.get(purpose)
+        if ring is None:
+            ring = tuple(_mac(key, f"resonate_web purpose {purpose}") for key in self._make())
+            self._rings[purpose] = ring
+        return ring
 
 
 def checked_keys(keys: Iterable[str]) -> tuple[str, ...]:
@@ -89,8 +92,8 @@ def key_ring(own: Sequence[str], framework: Iterable[str | bytes], stored: Calla
     return derived or (stored(),)
 
 
-def _signed(key: bytes, purpose: str, text: str) -> str:
-    return _urlsafe(_mac(_mac(key, f"resonate_web purpose {purpose}"), text))
+def _signed(key: bytes, text: str) -> str:
+    return _urlsafe(_mac(key, text))
 
 
 def _mac(key: bytes, text: str) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from resonate_web.gateway.messages import JSON, Request, Response, answer, encoded
@@ -21,7 +21,7 @@ from resonate_web.workflow.codec import TYPE, error_document, from_data
 RETRY_AFTER: Mapping[str, int] = {"running": 1, "waiting": 2, "blocked": 10}
 """Seconds until the next poll is worth its while, by status; ended runs have none."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # without a zone: all of it is UTC, and a zone would be formatted each time
 _LAST = 253_402_300_799_999
 _UNSHOWN = "the recorded result is not JSON and cannot be shown"
 _WAITS = frozenset({"sleep", "promise", "rpc", "detached"})
@@ -79,7 +79,7 @@ def entity_tag(body: bytes) -> str:
 
 def instant(ms: int) -> str:
     """Return milliseconds since the Unix epoch as RFC 3339 text in UTC; what lies beyond the calendar as its end."""
-    return (_EPOCH + timedelta(milliseconds=min(ms, _LAST))).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (_EPOCH + timedelta(milliseconds=min(ms, _LAST))).isoformat(timespec="milliseconds") + "Z"
 
 
 def plain(value: Value) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-from resonate_web.engine.steps import IN_STEP
+from resonate_web.engine.steps import RUNNING
 from resonate_web.errors import WrongCall
 from resonate_web.protocol.records import Promise, PromiseState
 from resonate_web.resonate.port import Client
@@ -51,10 +51,10 @@ class Handle(Generic[T]):
 
 def refuse_blocking(call: str, instead: str) -> None:
     """Raise WrongCall where a blocking call would stop an event loop or a step."""
-    step = IN_STEP.get()
+    step = RUNNING.get()
     if step is not None:
         raise WrongCall(
-            f"{call} inside the step {step} would hold its thread: yield ctx.rpc(...) in the workflow instead"
+            f"{call} inside {step} would hold its thread: yield ctx.rpc(...) in the workflow instead"
         )
     try:
         asyncio.get_running_loop()

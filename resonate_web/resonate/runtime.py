@@ -82,7 +82,13 @@ class Runtime:
                 loops=self.loops,
             )
             self.server.worker = self.engine.roster
-        self._pump = Pump(self.server, self.turns.lane("pump"), self._clock, poll_ms=settings.poll_ms)
+        self._pump = Pump(
+            self.server,
+            self.turns.lane("pump"),
+            self._clock,
+            poll_ms=settings.poll_ms,
+            renew_ms=settings.lease_ms // 3,
+        )
         if self.engine is not None:
             self.engine.freed = self._pump.nudge
             self._heartbeat = Heartbeat(self.engine)

@@ -11,7 +11,7 @@ import logging
 from resonate_web.clock import Clock
 from resonate_web.errors import StoreError
 from resonate_web.machine.state import Message
-from resonate_web.machine.steps import Delivered, Dispatch, Step
+from resonate_web.machine.steps import Delivered, Dispatch, Expire, Step
 from resonate_web.protocol import requests
 from resonate_web.protocol.records import PromiseState
 from resonate_web.server.committer import MAX_GROUP
@@ -22,13 +22,19 @@ log = logging.getLogger("resonate_web.server")
 
 
 class Pump:
-    """Runs on its own lane. `poll_ms` bounds how late it notices what other processes wrote."""
+    """Runs on its own lane.
 
-    def __init__(self, server: Server, lane: Lane, clock: Clock, *, poll_ms: int) -> None:
+    `poll_ms` bounds how late it notices what other processes wrote. After the store was unreachable, no lease is
+    expired for `renew_ms`: its holders could not renew it either.
+    """
+
+    def __init__(self, server: Server, lane: Lane, clock: Clock, *, poll_ms: int, renew_ms: int) -> None:
         self._server = server
         self._lane = lane
         self._clock = clock
         self._poll_ms = poll_ms
+        self._renew_ms = renew_ms
+        self._lenient_until = 0
         self._alarm: Alarm | None = None
         self._next: int | None = None
         self._stopped = False
@@ -77,7 +83,9 @@ class Pump:
                 self._news()
         except StoreError as error:
             log.warning("the pump will try again: %s", error)
+            now = self._clock.now()
             self._due_at = now + self._poll_ms
+            self._lenient_until = now + self._poll_ms + self._renew_ms
         self._arm(now + self._poll_ms if self._firing else min(self._due_at, now + self._poll_ms))
 
     def _changed(self) -> bool:
@@ -87,10 +95,12 @@ class Pump:
     def _fire(self, now: int) -> None:
         worker = self._server.worker
         due = self._server.store.due(now, worker.targets(), MAX_GROUP)
-        steps: list[Step] = list(due.steps)
+        steps: list[Step] = [s for s in due.steps if now >= self._lenient_until or not isinstance(s, Expire)]
         self._due_at = min(due.next_at if due.next_at is not None else now + 3_600_000, now + 3_600_000)
-        if len(steps) >= MAX_GROUP:
+        if len(due.steps) >= MAX_GROUP:
             self._due_at = now
+        if len(steps) < len(due.steps):
+            self._due_at = min(self._due_at, self._lenient_until)
         if steps:
             self._firing = True  # what is on its way to a commit must not be listed again
             self._server.post_each(steps, lambda: self._lane.soon(self._fired))

@@ -188,6 +188,7 @@ class Server:
         working = group.working
         assert working is not None
         settled: list[Promise] = []
+        ended: list[str] = []
         wake: int | None = None
         written = False
         for row, revision in working.committed():
@@ -196,6 +197,8 @@ class Server:
                 self._cache.note_promise(row, revision)
                 if row.record.state is not PromiseState.PENDING:
                     settled.append(row.record)
+                    if working.task(row.record.id) is not None:
+                        ended.append(row.record.id)
                     continue
                 instant = next_instant(row, working.task(row.record.id))
             else:
@@ -210,6 +213,8 @@ class Server:
             _tell(batch, answers)
         for acquired in group.taken():
             self.worker.deliver(acquired)
+        for id in ended:
+            self.worker.ended(id)
         for promise_record in group.news:
             self.worker.unblock(promise_record)
         if self._watchers:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -163,24 +164,28 @@ class Site:
 
     folder: Path
     environ: dict[str, str]
+    ear: int
 
     def told(self) -> tuple[str, int]:
         """Wait for a step to begin; return its name and its process."""
-        name, pid = self._told.read_text().split()
-        return name, int(pid)
+        line = b""
+        while not line.endswith(b"\n"):
+            line += os.read(self.ear, 1)
+        name, pid = line.split()
+        return name.decode(), int(pid)
+
+    def silent(self) -> bool:
+        """Tell whether no further step has begun."""
+        return select.select([self.ear], [], [], 0)[0] == []
 
     def open_gate(self) -> None:
         """Let the step behind the gate end."""
         Path(self.environ["GATE"]).write_text("open")
 
-    @property
-    def _told(self) -> Path:
-        return Path(self.environ["TOLD"])
-
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    """Write the app and make its pipes; a pipe's two ends wait for each other, so nobody has to sleep."""
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Write the app and make its pipes, at which the test and the steps wait for each other: nobody has to sleep."""
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "gunicorn.conf.py").write_text(GUNICORN)
     environ = {
@@ -190,7 +195,9 @@ def site(tmp_path: Path) -> Site:
     }
     os.mkfifo(environ["TOLD"])
     os.mkfifo(environ["GATE"])
-    return Site(tmp_path, environ)
+    ear = os.open(environ["TOLD"], os.O_RDWR)  # its own writer too: it never ends, and no step waits to tell
+    yield Site(tmp_path, environ, ear)
+    os.close(ear)
 
 
 @pytest.fixture

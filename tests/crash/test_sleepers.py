@@ -29,19 +29,17 @@ def count(event):
 
 @resonate.register
 def nap(ctx, n):
-    yield ctx.run(abs, n)
     yield ctx.sleep(86_400)
 
 async def start(total):
-    for first in range(0, total, 1000):
-        await asyncio.gather(*(resonate.abegin_run(f"nap/{n}", nap, n) for n in range(first, first + 1000)))
+    await asyncio.gather(*(resonate.abegin_run(f"nap/{n}", nap, n) for n in range(total)))
 
 resonate.events.subscribe(count)
 resonate.ensure_started()
 asyncio.run(start(10_000))
 until(lambda: asleep >= 10_000, 90)
-states = {task.state for task in resonate.runtime.store.held()}
-print(json.dumps({"most": most, "pool": settings.threads, "now": threading.active_count(), "held": len(states)}))
+held = len(resonate.runtime.store.held())
+print(json.dumps({"most": most, "pool": settings.threads, "now": threading.active_count(), "held": held}))
 resonate.close()
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -105,7 +106,7 @@ def test_the_id_is_the_one_that_was_started() -> None:
     [
         (None, None),
         ({"total": 3, "items": [1, "a", None, True]}, {"total": 3, "items": [1, "a", None, True]}),
-        ({"when": status._EPOCH}, {"when": "1970-01-01T00:00:00+00:00"}),
+        ({"when": datetime(1970, 1, 1, tzinfo=UTC)}, {"when": "1970-01-01T00:00:00+00:00"}),
         ([b"ab"], ["YWI="]),
         (
             {"__type": "mine", "value": {"__type": "x", "value": 1}},
