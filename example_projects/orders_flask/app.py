@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from forms import CATALOGUE, Checked, from_document, from_form
-from progress import WORDS, progress
+from progress import FIELDS, WORDS, progress
 from werkzeug.exceptions import RequestEntityTooLarge
 from workflows import process_order
 
@@ -87,7 +87,7 @@ def shown(order: str | None = None, errors: dict[str, str] | None = None) -> str
     return render_template(
         "page.html",
         catalogue=CATALOGUE,
-        errors=errors or {},
+        errors={FIELDS.get(field, field): message for field, message in (errors or {}).items()},
         fresh=secrets.token_hex(4),  # sent twice, the form still places one order
         order=order,
         progress=run and progress(run),

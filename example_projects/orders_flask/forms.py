@@ -76,11 +76,11 @@ def _whole(text: str) -> int | str:
 
 
 def _items(checked: Checked, items: Any) -> list[dict[str, Any]]:
-    if not isinstance(items, list) or not items:
-        checked.errors["items"] = "must be a list with at least one item"
+    if not isinstance(items, list):
+        checked.errors["items"] = "must be a list"
         return []
-    if len(items) > MOST_ITEMS:
-        checked.errors["items"] = f"must have at most {MOST_ITEMS} items"
+    if not 1 <= len(items) <= MOST_ITEMS:
+        checked.errors["items"] = f"must hold from 1 to {MOST_ITEMS} items"
         return []
     found: list[dict[str, Any]] = []
     for n, item in enumerate(items):

@@ -11,6 +11,9 @@ STEPS = {
     "confirm": "Send the confirmation",
 }
 
+FIELDS = {"id": "Order number", "items": "Goods", "customer.id": "Customer number", "customer.email": "E-mail"}
+"""What the page calls the fields of an order."""
+
 WORDS = {
     "steps": {
         "todo": "To do",

@@ -32,7 +32,10 @@ class FailedAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """One recorded child: `kind` is step, workflow, rpc, sleep, promise, detached or race."""
+    """One recorded child: `kind` is step, workflow, rpc, sleep, promise, detached or race.
+
+    `created_at` is when it began (ms), also where its row was written later.
+    """
 
     id: str
     parent: str
@@ -114,12 +117,17 @@ def _step(promise: Promise, failures: Sequence[FailedAttempt]) -> StepView:
         name=name_of(promise),
         kind=kind_of(promise),
         state=promise.state,
-        created_at=promise.created_at,
+        created_at=_began(promise),
         settled_at=promise.settled_at,
         timeout_at=promise.timeout_at,
         failures=tuple(sorted(failures, key=lambda f: f.attempt)),
         promise=promise,
     )
+
+
+def _began(promise: Promise) -> int:
+    began = parameters(promise).get("at")
+    return began if isinstance(began, int) else promise.created_at
 
 
 def _note(promise: Promise) -> FailedAttempt:

@@ -116,6 +116,8 @@ class Process:
     def kill(self) -> None:
         """End the process."""
         self.turns.kill()
+        home = self.resonate._home
+        home.runtime, home.closed = None, True  # nothing is closed in good order any more
         engine = self.runtime.engine if self.runtime is not None else None
         if engine is not None:
             for attempt in [*engine.roster.held(), *engine.roster._parked.values()]:

@@ -76,7 +76,9 @@ def _describe(tree: Tree, node: Node) -> dict[str, Any]:
     command, codec = node.command, tree.world.codec
     if node.kind in (Kind.STEP, Kind.WORKFLOW):
         node.payload = codec.dumps([command.args, command.kwargs])
-        parts: dict[str, Any] = {"digest": digest(node.payload), "func": command.name, "version": 1}
+        # A local row is written when its body ends; this keeps when it began (ms).
+        parts: dict[str, Any] = {"at": tree.world.now(), "digest": digest(node.payload), "func": command.name}
+        parts["version"] = 1
         if node.kind is Kind.WORKFLOW:
             parts["kind"] = "workflow"
         node.param = json.dumps(parts, separators=(",", ":"))

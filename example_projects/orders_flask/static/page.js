@@ -52,7 +52,7 @@ function show(panel, words, run) {
   if (run.result) {
     for (const cell of panel.querySelectorAll("[data-result]")) {
       const value = run.result[cell.dataset.result];
-      cell.textContent = cell.dataset.result === "total" ? (value / 100).toFixed(2) : value;
+      cell.textContent = cell.dataset.result === "total" ? `€ ${(value / 100).toFixed(2)}` : value;
     }
     panel.querySelector(".result").hidden = false;
   }
