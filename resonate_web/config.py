@@ -69,7 +69,7 @@ class Settings:
     """`auto` creates the schema when absent and upgrades it on SQLite; `off` forbids both."""
 
     autostart: str = "lazy"
-    """`lazy` starts with the first request, `eager` when the serving process is up, `off` never."""
+    """`lazy` starts with the first request, `eager` when the process serves, `off` only by `ensure_started()`."""
 
     prefix: str = ""
     """URL prefix of the mounted routes, such as `/durable`."""

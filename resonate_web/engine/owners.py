@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
 
+from resonate_web.errors import StoreUnavailable
+
 STALE_AFTER = 60.0
 """Seconds before the free file of somebody who holds nothing is removed: its owner may be about to lock it."""
 
@@ -55,10 +57,13 @@ class Owners:
     """The file of this process, and its view of the others'. `pid` is what tasks are acquired under."""
 
     def __init__(self, folder: Path, name: str, group: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._name = name
-        self._fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"{folder}: no file can be made to show that this process lives: {error}") from error
         fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._process = os.getpid()
         found = os.fstat(self._fd)

@@ -9,12 +9,14 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from resonate_web.clock import Clock, SystemClock
 from resonate_web.config import Settings
 from resonate_web.engine.events import Events
 from resonate_web.errors import NotFound, ResonateError, Stopped
+from resonate_web.machine.rows import seen
 from resonate_web.machine.state import Keys
 from resonate_web.protocol import tags
 from resonate_web.protocol.records import Promise, PromiseState
@@ -114,7 +116,7 @@ class Resonate:
 
         Raises: InvalidId, NotRegistered, Unserializable, TooLarge, IdInUse, StoreUnavailable.
         """
-        self.ensure_started()
+        self._use()
         call, id = self._call(id, fn, args, kwargs, options)
         while True:
             launched = self.wait(self._begin(call, id, lead=True), None)
@@ -132,7 +134,7 @@ class Resonate:
         options: Options | None = None,
     ) -> Launch:
         """Await `launch`."""
-        self.ensure_started()
+        self._use()
         call, id = self._call(id, fn, args, kwargs, options)
         while True:
             launched = await asyncio.wrap_future(self._begin(call, id, lead=False))
@@ -170,14 +172,14 @@ class Resonate:
         Raises: NotFound, CallerError when the run has not failed.
         """
         refuse_blocking("retry()", "await aretry()")
-        self.ensure_started()
+        self._use()
         new, batch = self._retrial(id)
         self.wait(self._post(batch, lambda answers: answers[0], lead=True), None)
         return Handle(self, new)
 
     async def aretry(self, id: str) -> Handle[Any]:
         """Await `retry`."""
-        self.ensure_started()
+        self._use()
         new, batch = self._retrial(id)
         await asyncio.wrap_future(self._post(batch, lambda answers: answers[0], lead=False))
         return Handle(self, new)
@@ -201,17 +203,11 @@ class Resonate:
 
     def view(self, id: str) -> RunView | None:
         """Return a run with its children, the newest try of a failed one; None when there is none."""
-        promise = self._find(id)
-        if promise is None:
-            return None
-        current = starting.newest(id, promise, self._find, ids.newer_id).id
-        rows = self.runtime.store.read(Keys(ids=frozenset((current,)), owned=frozenset((current,))))
-        found = rows.promises.get(current)
-        if found is None:
-            return None
-        task = rows.tasks.get(current)
-        children = [rows.promises[child][0].record for child in rows.owned.get(current, ())]
-        return view(id, found[0].record, task[0] if task else None, children)
+        found = self._look(id)
+        if found is not None and starting.failed(found.promise):
+            current = starting.newest(id, found.promise, self._find, ids.newer_id).id
+            found = found if current == found.promise.id else self._look(current)
+        return None if found is None else replace(found, id=id)
 
     def runs(self, *, after: str | None = None, limit: int = 100) -> list[Promise]:
         """List started runs by id."""
@@ -259,6 +255,10 @@ class Resonate:
                 if not runtime.started:
                     runtime.start()
 
+    def _use(self) -> None:
+        if self.settings.autostart != "off":
+            self.ensure_started()
+
     def close(self) -> None:
         """Stop taking work, let steps in flight end within the grace period, release the rest; repeatable."""
         self._home.close()
@@ -273,7 +273,7 @@ class Resonate:
 
     def settlement(self, id: str) -> Future[Promise]:
         """Return a future of a promise's settled record. Raises: NotFound."""
-        self.ensure_started()
+        self._use()
         server = self.runtime.server
         future: Future[Promise] = Future()
 
@@ -296,7 +296,7 @@ class Resonate:
 
     def ask(self, request: Request, answered: Callable[[Response], T], *, lead: bool) -> Future[T]:
         """Submit one request; the future holds `answered(response)`."""
-        self.ensure_started()
+        self._use()
         return self._post([request], lambda answers: answered(answers[0]), lead=lead)
 
     # Inside
@@ -363,6 +363,15 @@ class Resonate:
         last = starting.newest(id, self.record(id), self._find, ids.newer_id)
         children = runtime.server.children(last.id)
         return retrying.requests_for(last, children, now=self.now(), token=self._home.token(runtime))
+
+    def _look(self, id: str) -> RunView | None:
+        rows = self.runtime.store.read(Keys(ids=frozenset((id,)), owned=frozenset((id,))))
+        if id not in rows.promises:
+            return None
+        now = self.now()
+        root, *children = (seen(rows.promises[key][0].record, now) for key in (id, *rows.owned.get(id, ())))
+        task = rows.tasks.get(id)
+        return view(id, root, task[0] if task else None, children)
 
     def _find(self, id: str) -> Promise | None:
         return self.runtime.server.read(PromiseGet(id=id))[0].promise

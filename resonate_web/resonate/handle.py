@@ -53,9 +53,7 @@ def refuse_blocking(call: str, instead: str) -> None:
     """Raise WrongCall where a blocking call would stop an event loop or a step."""
     step = RUNNING.get()
     if step is not None:
-        raise WrongCall(
-            f"{call} inside {step} would hold its thread: yield ctx.rpc(...) in the workflow instead"
-        )
+        raise WrongCall(f"{call} inside {step} would hold its thread: yield ctx.rpc(...) in the workflow instead")
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -169,8 +169,13 @@ class Rehearsal:
 
     def _drive(self, execution: Execution) -> str:
         running: list[tuple[Node, int]] = []
+        deadlines: list[Node] = []
         while True:
+            for node in [node for node in deadlines if node.timeout_at <= self.now]:
+                deadlines.remove(node)
+                execution.expired(node)
             actions = execution.collect()
+            deadlines += actions.deadlines
             if actions.refusal is not None:
                 raise Refused(actions.refusal)
             if actions.send:

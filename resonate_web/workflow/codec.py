@@ -182,7 +182,7 @@ def error_document(value: Value) -> Mapping[str, Any]:
     if value.data:
         try:
             found = json.loads(from_data(value.data))
-        except ValueError:
+        except (Unserializable, ValueError, RecursionError):
             found = None
     if not isinstance(found, dict):
         return {"name": "Exception", "message": "" if found is None else str(found), "stack": None}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from resonate_web.errors import Unserializable
 from resonate_web.protocol import tags
 from resonate_web.protocol.records import Promise, PromiseState
 from resonate_web.workflow.codec import from_data
@@ -21,7 +22,7 @@ def parameters(promise: Promise) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(from_data(promise.param.data))
-    except ValueError:
+    except (Unserializable, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import threading
 from pathlib import Path
 
-from app import app, resonate  # the example's, in whose folder this is served
+from app import app, resonate  # type: ignore[import-not-found]  # the example's, in whose folder this is served
 
 from resonate_web.store.sqlite import Handles, SqliteFile
 
@@ -60,6 +61,7 @@ SqliteFile.commit = mortal_commit  # type: ignore[method-assign]
 
 
 def segfault() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.string_at(0)
 
 
