@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.targets import TARGETS, Target
+from benchmarks.targets import TARGETS, Reference, Target
 
 Value = float | int | str
 US = "resonate_web"
@@ -45,15 +45,13 @@ def table(results: Sequence[Result]) -> str:
 
 
 def _row(target: Target, results: Sequence[Result]) -> tuple[str, ...] | None:
-    here = _find(results, target.bench, target.case, target.field, US)
+    same = [r for r in results if (r.bench, r.case) == (target.bench, target.case)]
+    ours = [r for r in same if r.system == US]
+    here = _value(ours, target.field)
     if here is None:
         return None
-    limit = None
-    if target.limit is not None:
-        found = _find(results, target.limit.bench, target.limit.case, target.limit.field)
-        limit = None if found is None else found * target.limit.times
-    peers = [r.system for r in results if r.system != US and (r.bench, r.case) == (target.bench, target.case)]
-    peer = _find(results, target.bench, target.case, target.field, peers[0]) if peers else None
+    limit = None if target.limit is None else _limit(target.limit, results, results.index(ours[0]))
+    peer = _value([r for r in same if r.system != US], target.field)
     return (
         target.row,
         target.measure,
@@ -68,12 +66,16 @@ def _row(target: Target, results: Sequence[Result]) -> tuple[str, ...] | None:
     )
 
 
-def _find(results: Iterable[Result], bench: str, case: str, name: str, system: str | None = None) -> float | None:
-    for result in results:
-        if (result.bench, result.case) == (bench, case) and system in (None, result.system):
-            value = result.values.get(name)
-            return None if value is None or isinstance(value, str) else float(value)
-    return None
+def _limit(reference: Reference, results: Sequence[Result], at: int) -> float | None:
+    """Return the reference as measured last before the result at `at`, else the next one after it."""
+    nearest = [*reversed(results[:at]), *results[at:]]
+    found = _value([r for r in nearest if (r.bench, r.case) == (reference.bench, reference.case)], reference.field)
+    return None if found is None else found * reference.times
+
+
+def _value(results: Sequence[Result], name: str) -> float | None:
+    value = results[0].values.get(name) if results else None
+    return None if value is None or isinstance(value, str) else float(value)
 
 
 def _times(worse: float | None, better: float | None, less: bool) -> float | None:

@@ -82,7 +82,7 @@ def test_links_into_a_page_name_a_heading(document: Path) -> None:
 def test_python_in_a_document_compiles(document: Path) -> None:
     """Every block of Python is a whole, valid module."""
     for _, block in blocks(document, "python", "py"):
-        compile(block, str(document), "exec")
+        compile(block, str(document), "exec", dont_inherit=True)
 
 
 @pytest.mark.parametrize("document", EVERY, ids=_id)
@@ -101,9 +101,11 @@ def test_what_a_document_imports_exists(document: Path) -> None:
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """An empty module, in an empty folder; what it leaves open is closed."""
     monkeypatch.chdir(tmp_path)
-    found: dict[str, Any] = {"__name__": "samples"}
+    module = types.ModuleType("samples")
+    monkeypatch.setitem(sys.modules, "samples", module)
+    found = vars(module)
     yield found
-    for value in found.values():
+    for value in list(found.values()):
         if isinstance(value, Resonate):
             value.close()
         elif isinstance(value, flask.Flask) and "resonate" in value.extensions:
@@ -115,7 +117,7 @@ def test_the_samples_of_a_page_run(page: Path, program: dict[str, Any]) -> None:
     """The blocks run from top to bottom as one program, and the tests among them pass."""
     for line, block in blocks(page, "python"):
         known = set(program)
-        exec(compile("\n" * line + block, str(page), "exec"), program)
+        exec(compile("\n" * line + block, str(page), "exec", dont_inherit=True), program)
         for name in [name for name in program if name.startswith("test_") and name not in known]:
             program[name]()
 
@@ -126,7 +128,7 @@ def test_the_app_of_the_readme_runs(program: dict[str, Any], monkeypatch: pytest
     vars(shop).update({name: lambda *given: name for name in ("ask_for_review", "charge_card", "reserve", "validate")})
     monkeypatch.setitem(sys.modules, "shop", shop)
     [(_, block)] = blocks(ROOT / "README.md", "python")
-    exec(compile(block, "README.md", "exec"), program)
+    exec(compile(block, "README.md", "exec", dont_inherit=True), program)
     client = program["app"].test_client()
     started = client.post("/orders", json={"id": 42})
     assert started.status_code == 202

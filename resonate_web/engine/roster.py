@@ -16,6 +16,10 @@ from resonate_web.engine.host import Host
 from resonate_web.machine.state import TaskRow
 from resonate_web.protocol.records import Promise
 
+SUSPECT = 2
+"""A run that lost this many owners without a checkpoint is held alone of its kind: when its process dies again, it
+was not for another one of them, and a run that was only nearby is not blamed for what others did."""
+
 
 class Roster:
     """Who runs here. Called by the committing thread and by pool threads."""
@@ -36,6 +40,7 @@ class Roster:
         self._parked: OrderedDict[str, Attempt] = OrderedDict()
         self._reserved: dict[str, tuple[Attempt | None, int]] = {}
         self._declined = False
+        self._suspect: str | None = None
         self._open = True
 
     def targets(self) -> Sequence[str]:
@@ -61,7 +66,7 @@ class Roster:
         if any(r.pid == self._engine.pid for r in task.refusals):
             return None
         with self._lock:
-            if not self._open or not self._room():
+            if not self._open or not self._room() or not self._alone(task):
                 self._declined = True
                 return None
             attempt = self._known(task)
@@ -96,6 +101,8 @@ class Roster:
         """Give up a reservation."""
         with self._lock:
             attempt, _ = self._reserved.pop(task_id, (None, 0))
+            if task_id not in self._held:
+                self._acquit(task_id)
             if attempt is not None and task_id not in self._held:
                 self._parked[task_id] = attempt
 
@@ -154,6 +161,20 @@ class Roster:
     def _drop(self, id: str) -> None:
         self._held.pop(id, None)
         self._versions.pop(id, None)
+        self._acquit(id)
+
+    def _alone(self, task: TaskRow) -> bool:
+        """Tell whether a run may be held beside the others; a suspect takes the one place there is."""
+        if task.strikes < SUSPECT:
+            return True
+        if self._suspect not in (None, task.id):
+            return False
+        self._suspect = task.id
+        return True
+
+    def _acquit(self, id: str) -> None:
+        if self._suspect == id:
+            self._suspect = None
 
     def _room(self) -> bool:
         return len(self._held) + len(self._reserved) < self._limit

@@ -52,7 +52,7 @@ def close(tree: Tree, strand: Strand) -> None:
     strand.ended = True
     strand.wait = None
     tree.strands.pop(strand.id, None)
-    tree.records.drop_below(strand.id)
+    tree.outbox.cancel(tree.records.drop_below(strand.id))
     cancel_children(tree, strand)
     strand.position.replaying = True  # what it logs while it unwinds concerns nobody
     strand.body.close()
@@ -95,10 +95,9 @@ def owes(tree: Tree, strand: Strand) -> bool:
     What it waits for is unsettled, so when its children were recorded it waited here too, and had issued them all.
     """
     missing = tree.records.owed_by(strand.id)
-    if missing is None:
-        return False
-    refuse_missing(tree, missing)
-    return True
+    if missing is not None and tree.refusal is None:
+        refuse_missing(tree, missing)
+    return missing is not None
 
 
 def refuse_missing(tree: Tree, left: Promise) -> None:

@@ -62,6 +62,7 @@ class Execution:
         outbox = Outbox(promise.id, version, world.address)
         self._tree = Tree(promise, version, world, outbox, recorded.Records(records))
         self._tree.start(promise.id, workflow, promise.timeout_at, None)
+        outbox.cancel(self._tree.records.orphans)
         self._listening: set[str] | None = None
         self._inflight = 0
         self._dead = False

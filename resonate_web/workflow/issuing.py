@@ -139,7 +139,7 @@ def _meet(tree: Tree, node: Node, record: Promise, parameters: dict[str, Any]) -
     if is_settled(record, tree.world.now()):
         node.record = record
         node.strand.children.pop(node.id, None)
-        tree.records.drop_below(node.id)
+        tree.outbox.cancel(tree.records.drop_below(node.id))
 
 
 def _begin(tree: Tree, node: Node) -> None:

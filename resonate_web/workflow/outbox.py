@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,11 @@ class Outbox:
         """Add the settlement of a child."""
         self.create(node)
         self._fenced(requests.PromiseSettle(id=node.id, state=state, value=value), "settle", node)
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        """Add the cancellation of stored children that the code has not issued again."""
+        for id in ids:
+            self._fenced(requests.PromiseSettle(id=id, state=PromiseState.CANCELED), "note", None)
 
     def note(self, node: Node, attempt: int, value: Value, timeout_at: int) -> None:
         """Add the note of a failed attempt, a born-settled promise below its step."""

@@ -63,10 +63,13 @@ def difference(recorded: Promise, kind: Kind, name: str, param: dict[str, Any], 
 
 
 class Records:
-    """What a replay may meet again, by id: neither notes nor what lies below settled local workflows."""
+    """What a replay may meet again, by id: neither notes nor what lies below settled local workflows.
+
+    `orphans` are ids of children that were left pending below a local workflow which others have settled.
+    """
 
     def __init__(self, promises: Iterable[Promise]) -> None:
-        self._left = replayable(promises)
+        self._left, self.orphans = _sorted_out(promises)
         self._by_parent: dict[str, dict[str, None]] = {}
         for id, promise in self._left.items():
             if not tags.is_detached(promise.tags):
@@ -80,12 +83,16 @@ class Records:
             self._forget(promise)
         return promise
 
-    def drop_below(self, parent: str) -> None:
-        """Forget what lies below a local workflow that is not continued."""
+    def drop_below(self, parent: str) -> list[str]:
+        """Forget what lies below a local workflow that is not continued; return the ids of what is pending there."""
+        pending: list[str] = []
         for id in list(self._by_parent.get(parent, ())):
             promise = self._left.pop(id)
             self._forget(promise)
-            self.drop_below(id)
+            if promise.state is PromiseState.PENDING:
+                pending.append(id)
+            pending += self.drop_below(id)
+        return pending
 
     def owed_by(self, parent: str) -> Promise | None:
         """Return a recorded child that its workflow has not issued, None when it has issued all."""
@@ -108,15 +115,22 @@ class Records:
 
 def replayable(records: Iterable[Promise]) -> dict[str, Promise]:
     """Return by id the records that a replay may meet again, parents and lower numbers first."""
+    return _sorted_out(records)[0]
+
+
+def _sorted_out(records: Iterable[Promise]) -> tuple[dict[str, Promise], list[str]]:
     kept: dict[str, Promise] = {}
+    orphans: list[str] = []
     closed: set[str] = set()
     for promise in sorted(records, key=lambda p: (p.id.count("."), len(p.id), p.id)):
         if ATTEMPT in promise.tags:
             continue
         if promise.tags.get(tags.PARENT) in closed:
             closed.add(promise.id)
+            if promise.state is PromiseState.PENDING:
+                orphans.append(promise.id)
             continue
         if promise.state is not PromiseState.PENDING and kind_of(promise) is Kind.WORKFLOW:
             closed.add(promise.id)
         kept[promise.id] = promise
-    return kept
+    return kept, orphans

@@ -25,7 +25,7 @@ def benchmarks(*arguments, folder):
 @pytest.mark.slow
 def test_a_benchmark_prints_json_and_a_table(tmp_path):
     """Each case is a line of JSON; the table sets it beside its limit and its targets; no file stays behind."""
-    run = benchmarks("limit", "fanout", folder=tmp_path)
+    run = benchmarks("fanout", folder=tmp_path)
     assert run.returncode == 0, run.stderr
     lines = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
     assert [(line["bench"], line["case"]) for line in lines] == [

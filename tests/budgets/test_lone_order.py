@@ -1,5 +1,8 @@
-"""What one order costs the store when nothing else happens. Counted: every statement of every connection of the
-process, but no look for other processes' work, which comes by the clock."""
+"""What one order costs the store when nothing else happens.
+
+Counted: every statement of every connection of the process. Looks for other processes' work come by the clock and are
+switched off.
+"""
 
 ORDER = {"id": "o1", "qty": 2}
 COMMITS = 6

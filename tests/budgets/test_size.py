@@ -10,7 +10,7 @@ BYTES = 400
 
 @pytest.mark.slow
 def test_a_step_is_stored_in_400_bytes_and_its_payload(counted, tmp_path):
-    """The file grows by at most 400 bytes for each step, indexes and free space in its pages included, and its payload."""
+    """The file grows by at most 400 bytes for each step, indexes and page overhead included, and its payload."""
     payload = {"i": 1234, "reservation": "r-o1234", "qty": 2}
 
     def step(document):
