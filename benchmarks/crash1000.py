@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from benchmarks import ours, processes, work
+from benchmarks.measuring import UNFINISHED
 from benchmarks.report import Result, parse
 
 IN_FLIGHT = 256
@@ -109,12 +111,8 @@ def _recover(folder: Path, n: int) -> Result:
 
 def _unfinished(folder: Path) -> int:
     """Count, while nobody else has the file open."""
-    connection = sqlite3.connect(folder / "resonate.db")
-    try:
-        found = connection.execute("SELECT count(*) FROM resonate_tasks WHERE state <> 'fulfilled'").fetchone()
-        return int(found[0])
-    finally:
-        connection.close()
+    with closing(sqlite3.connect(folder / "resonate.db")) as connection:
+        return int(connection.execute(f"SELECT count(*) FROM resonate_tasks WHERE {UNFINISHED}").fetchone()[0])
 
 
 if __name__ == "__main__":

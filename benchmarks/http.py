@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import socket
-import sqlite3
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks import load, processes
+from benchmarks.measuring import UNFINISHED, await_tasks
 from benchmarks.report import Result
 
 EXAMPLE = processes.ROOT / "example_projects" / "orders_flask"
@@ -31,7 +31,7 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Result]:
         location = _warm_up(port)
         yield _result("GET /status", load.apply(port, location, seconds))
         posted = load.apply(port, "/orders", seconds, tag=f"load-{os.getpid()}")
-        backlog = _drain(store)
+        backlog = await_tasks(store, 0, UNFINISHED, limit_s=60)
         yield _result(
             "POST /orders", posted, finished_per_s=posted.good / (posted.seconds + backlog), backlog_s=backlog
         )
@@ -97,17 +97,3 @@ def _ask(port: int, method: str, path: str, body: object = None) -> str:
             raise processes.Failed(f"{method} {path}: {response.status} {response.read()[:500]!r}")
         location = response.headers.get("Location", "")
         return location.removeprefix(f"http://127.0.0.1:{port}")
-
-
-def _drain(store: Path) -> float:
-    """Wait until every order is finished; return how long that took."""
-    began = time.perf_counter()
-    with closing(sqlite3.connect(store)) as connection:
-        while True:
-            left = connection.execute("SELECT count(*) FROM resonate_tasks WHERE state <> 'fulfilled'").fetchone()[0]
-            took = time.perf_counter() - began
-            if left == 0:
-                return took
-            if took > 60:
-                raise processes.Failed(f"{left} orders are not finished a minute after the last request")
-            _PAUSE.wait(0.02)

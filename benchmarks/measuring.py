@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+UNFINISHED = "state <> 'fulfilled'"
 
 
 def quantile(samples: Sequence[float], share: float) -> float:
@@ -51,6 +55,23 @@ def spent() -> Iterator[Spent]:
     wall, cpu = time.perf_counter(), time.process_time()
     yield figures
     figures.wall, figures.cpu = time.perf_counter() - wall, time.process_time() - cpu
+
+
+def await_tasks(store: Path, count: int, condition: str, limit_s: float) -> float:
+    """Wait until exactly `count` tasks in a store's file meet an SQL condition; return how many seconds that took.
+
+    Asks the file, so it counts what every process has committed. Raises: TimeoutError.
+    """
+    began, pause = time.perf_counter(), threading.Event()
+    with closing(sqlite3.connect(store)) as connection:
+        while True:
+            found = connection.execute(f"SELECT count(*) FROM resonate_tasks WHERE {condition}").fetchone()[0]
+            took = time.perf_counter() - began
+            if found == count:
+                return took
+            if took > limit_s:
+                raise TimeoutError(f"after {limit_s:g} s {found} tasks instead of {count} are {condition}")
+            pause.wait(0.02)
 
 
 @contextmanager

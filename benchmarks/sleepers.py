@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ours
-from benchmarks.measuring import memory_kb, most_threads
+from benchmarks.measuring import UNFINISHED, await_tasks, memory_kb, most_threads
 from benchmarks.report import Result
 from resonate_web import Resonate
-from resonate_web.engine.events import Event
 
 IN_FLIGHT = 256
 WARM_UP = 500
@@ -25,40 +24,19 @@ def sleeper(ctx: Any, until: float) -> Any:
     return until
 
 
-class Tally:
-    """How many runs have been suspended and finished."""
-
-    def __init__(self, resonate: Resonate) -> None:
-        self._changed = threading.Condition()
-        self._counts = {"suspended": 0, "finished": 0}
-        resonate.events.subscribe(self._count)
-
-    def _count(self, event: Event) -> None:
-        if event.kind in self._counts:
-            with self._changed:
-                self._counts[event.kind] += 1
-                self._changed.notify_all()
-
-    def wait(self, kind: str, n: int, limit_s: float) -> None:
-        """Wait until `n` runs have done so."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._counts[kind] >= n, limit_s):
-                raise TimeoutError(f"only {self._counts[kind]} of {n} runs have {kind}")
-
-
 def measure(folder: Path, *, quick: bool) -> Iterator[Result]:
     """Start all of them, look at the process while they sleep, wake them at one instant."""
     n = 1000 if quick else 10_000
     with ours.started(folder, sleeper) as (resonate, _), most_threads() as threads:
-        tally = Tally(resonate)
-        rate = WARM_UP / _start(resonate, "warm", WARM_UP, time.time() + 1)
-        tally.wait("finished", WARM_UP, 60)
+        store = folder / "resonate.db"
+        rate = WARM_UP / _start(resonate, "warm", WARM_UP, time.time() + 2)
+        await_tasks(store, 0, UNFINISHED, limit_s=60)
         gc.collect()
         before = memory_kb()
         until = time.time() + 5 + 2 * n / rate
         began = time.perf_counter()
         _start(resonate, "sleeper", n, until)
-        tally.wait("suspended", n, 120)
+        await_tasks(store, n, "state = 'suspended'", limit_s=120)
         start = time.perf_counter() - began
         gc.collect()
         each = (memory_kb() - before) / n
@@ -66,7 +44,7 @@ def measure(folder: Path, *, quick: bool) -> Iterator[Result]:
         left = until - time.time()
         threading.Event().wait(max(0.0, left))
         idle = (time.process_time() - idle) / max(left, 0.001)
-        tally.wait("finished", WARM_UP + n, 120)
+        await_tasks(store, 0, UNFINISHED, limit_s=120)
         wake = time.time() - until
     yield Result(
         bench="sleepers",

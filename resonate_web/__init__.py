@@ -3,6 +3,7 @@
 The framework adapters are `resonate_web.flask`, and more to come; this package imports none of them.
 """
 
+from resonate_web.config import Settings
 from resonate_web.errors import (
     AlreadyRegistered,
     ApplicationError,
@@ -59,6 +60,7 @@ __all__ = [
     "RetryPolicy",
     "RunError",
     "SchemaMismatch",
+    "Settings",
     "StepContext",
     "Stopped",
     "StoreError",

@@ -55,6 +55,7 @@ PUBLIC_NAMES = {
     "RetryPolicy",
     "RunError",
     "SchemaMismatch",
+    "Settings",
     "StepContext",
     "Stopped",
     "StoreError",

@@ -230,7 +230,7 @@ class Attempt:
 
     def _body(self, node: Node) -> Happening | None:
         try:
-            if self.over or not self._engine.confirm_lease(self):
+            if self.over or self._engine.stopping or not self._engine.confirm_lease(self):
                 return None
         except StoreError as error:
             log.warning("a step of run %s waits for the store: %s", self.id, error)

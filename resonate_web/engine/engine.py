@@ -59,6 +59,7 @@ class Engine:
         self.dependencies = dependencies
         self.events = events
         self.pid = owners.pid
+        self.stopping = False
         self.loops = loops
         self.freed: Callable[[], None] = lambda: None
         """Called when there is room again for tasks that were declined."""
@@ -184,6 +185,7 @@ class Engine:
     def crashing(self, task_id: str, strikes: int) -> None:
         """Halt a run whose owners keep dying."""
         reason = f"crashes its process: {strikes} owners died without a new checkpoint"
+        log.error("run %s is blocked: %s", task_id, reason, extra={"action": "refused", "promise_id": task_id})
         refusal = requests.Refusal(pid=self.pid, code=self.code, reason=reason)
         self.server.post([requests.TaskHalt(id=task_id, refusal=refusal)], _ignore, lead=False)
 
@@ -201,7 +203,11 @@ class Engine:
         return False
 
     def close(self, grace_ms: int) -> None:
-        """Stop taking work, let steps in flight end within `grace_ms`, and release what is left."""
+        """Stop taking work, let steps in flight end within `grace_ms`, and release what is left.
+
+        What such a step returns is stored; no further body starts, since nobody would wait for it.
+        """
+        self.stopping = True
         self.roster.close()
         self.turns.close(grace_ms)
         held = self.roster.held()

@@ -27,6 +27,7 @@ class Host(Protocol[A]):
     announcer: Announcer
     dependencies: Mapping[str, object]
     pid: str
+    stopping: bool
     freed: Callable[[], None]
 
     def at(self, instant: int, work: Work) -> Alarm:

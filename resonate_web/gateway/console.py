@@ -25,7 +25,10 @@ _INDENT = "  "
 def list_runs(resonate: Resonate, *, after: str | None = None, limit: int = 100) -> str:
     """Return one line per root promise: id, state, workflow, creation time; `after` is the last id seen."""
     found = resonate.runs(after=after, limit=limit)
-    lines = [f"{p.id}  {p.state}  {name_of(p)}  {instant(p.created_at)}" for p in found]
+    blocked = {task.id for task in resonate.runtime.server.halted()}
+    lines = [
+        f"{p.id}  {'blocked' if p.id in blocked else p.state}  {name_of(p)}  {instant(p.created_at)}" for p in found
+    ]
     return "\n".join(lines) or "no runs"
 
 

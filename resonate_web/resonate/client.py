@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from resonate_web.clock import Clock, SystemClock
 from resonate_web.config import Settings
 from resonate_web.engine.events import Events
-from resonate_web.errors import NotFound, ResonateError, Stopped
+from resonate_web.errors import NotFound, ResonateError, Stopped, WrongCall
 from resonate_web.machine.rows import seen
 from resonate_web.machine.state import Keys
 from resonate_web.protocol import tags
@@ -272,7 +272,10 @@ class Resonate:
         return self.runtime.turns.wait(future, timeout_ms)
 
     def settlement(self, id: str) -> Future[Promise]:
-        """Return a future of a promise's settled record. Raises: NotFound."""
+        """Return a future of a promise's settled record.
+
+        Raises: NotFound, WrongCall when it is pending and nothing of this process would notice its end.
+        """
         self._use()
         server = self.runtime.server
         future: Future[Promise] = Future()
@@ -292,6 +295,8 @@ class Resonate:
         if now.state is not PromiseState.PENDING:
             server.unwatch(id, settled)
             settled(now)
+        elif not self.runtime.started:
+            raise WrongCall(f"{id!r} is pending, and with autostart off nobody would notice its end: ensure_started()")
         return future
 
     def ask(self, request: Request, answered: Callable[[Response], T], *, lead: bool) -> Future[T]:

@@ -111,6 +111,8 @@ class Pump:
         self._firing = False
         if self._clock.now() >= self._due_at:
             self._turn()
+        else:
+            self._arm(self._due_at)
 
     def _news(self) -> None:
         """Take what others left for this process: messages, and the end of what is watched here."""

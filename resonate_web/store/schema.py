@@ -47,7 +47,9 @@ def check(connection: Any, dialect: Dialect, may_change: bool, version: int = VE
 
 def forbidden(state: str) -> SchemaMismatch:
     """Return the error for a schema that may not be changed from here."""
-    return SchemaMismatch(f"{state}, and RESONATE_MIGRATE=off forbids to change that: run `resonate-web db upgrade`")
+    return SchemaMismatch(
+        f"{state}, and RESONATE_MIGRATE=off forbids to change it: start once with RESONATE_MIGRATE=auto"
+    )
 
 
 def ensure(

@@ -63,6 +63,8 @@ class Codec:
         except UnicodeEncodeError:
             raise Unserializable("a text holds a lone surrogate and cannot be written as UTF-8") from None
         except Exception as error:  # also what a registered `encode` raises
+            if "not supported between" in str(error):  # what sorting says of keys of several kinds
+                raise Unserializable(f"{_short(value)} has a dict whose keys are not all text") from None
             raise Unserializable(f"{_short(value)} cannot be stored as JSON: {error}") from None
         return text
 

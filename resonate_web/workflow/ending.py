@@ -95,14 +95,14 @@ def owes(tree: Tree, strand: Strand) -> bool:
     What it waits for is unsettled, so when its children were recorded it waited here too, and had issued them all.
     """
     missing = tree.records.owed_by(strand.id)
-    if missing is not None and tree.refusal is None:
+    if missing is not None:
         refuse_missing(tree, missing)
     return missing is not None
 
 
 def refuse_missing(tree: Tree, left: Promise) -> None:
     """Refuse to go on: something is recorded that the code no longer issues."""
-    tree.refusal = (
+    tree.refuse(
         f"NonDeterminism at {left.id}: recorded: {recorded.kind_of(left)} {recorded.name_of(left)!r}; "
         "now: the code does not issue it"
     )

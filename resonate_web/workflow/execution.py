@@ -149,7 +149,7 @@ class Execution:
 
     def refuse(self, reason: str) -> None:
         """Have the next `collect` give the run back, with this reason."""
-        self._tree.refusal = reason
+        self._tree.refuse(reason)
 
     def kill(self) -> list[Node]:
         """Close every body without ending the run (lost lease, eviction, shutdown); return the steps in flight."""

@@ -63,7 +63,7 @@ def race(tree: Tree, strand: Strand, command: Race) -> Wait:
     if record is not None:
         changed = recorded.difference(record, Kind.RACE, "race", {}, False)
         if changed is not None:
-            tree.refusal = f"NonDeterminism at {command.id}: {changed}"
+            tree.refuse(f"NonDeterminism at {command.id}: {changed}")
         elif record.state is PromiseState.RESOLVED:
             node.winner = int(tree.world.codec.decode(record.value))
             for loser in joined:  # the store may have taken the winner's record only
@@ -130,7 +130,7 @@ def _meet(tree: Tree, node: Node, record: Promise, parameters: dict[str, Any]) -
     command = node.command
     changed = recorded.difference(record, node.kind, command.name, parameters, command.opts.check_args)
     if changed is not None:
-        tree.refusal = f"NonDeterminism at {node.id}: {changed}"
+        tree.refuse(f"NonDeterminism at {node.id}: {changed}")
         return
     node.sent = True
     node.timeout_at = record.timeout_at

@@ -54,6 +54,11 @@ class Tree:
     unconfirmed: int = 0
     refusal: str | None = None
 
+    def refuse(self, reason: str) -> None:
+        """Have the run given back; the first reason stands."""
+        if self.refusal is None:
+            self.refusal = reason
+
     def push(self, strand: Strand) -> None:
         """Queue a strand to be advanced."""
         if not strand.queued and not strand.ended:

@@ -153,7 +153,7 @@ def test_the_warning_is_logged_once(open_file, caplog):
 
 def test_migrate_off_forbids_to_create(open_file, path):
     """Without permission to migrate, a missing file stays missing and the command is named."""
-    with pytest.raises(SchemaMismatch, match=r"does not exist.*resonate-web db upgrade"):
+    with pytest.raises(SchemaMismatch, match=r"does not exist.*RESONATE_MIGRATE=auto"):
         open_file(migrate=False).secret()
     assert not os.path.exists(path)
 
@@ -164,7 +164,7 @@ def test_migrate_off_accepts_a_present_schema(open_file, path):
     assert open_file(migrate=False).secret() == secret
     with plain(path) as stranger:
         stranger.execute("UPDATE resonate_meta SET version = 0")
-    with pytest.raises(SchemaMismatch, match=r"has version 0, not 1.*resonate-web db upgrade"):
+    with pytest.raises(SchemaMismatch, match=r"has version 0, not 1.*RESONATE_MIGRATE=auto"):
         open_file(migrate=False).secret()
     with plain(path) as stranger:
         stranger.execute("DROP TABLE resonate_meta")
