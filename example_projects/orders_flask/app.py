@@ -8,13 +8,13 @@ from typing import Any
 
 from flask import Flask, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import RequestEntityTooLarge
+
 from forms import CATALOGUE, Checked, from_document, from_form
 from progress import FIELDS, WORDS, progress
-from werkzeug.exceptions import RequestEntityTooLarge
-from workflows import process_order
-
 from resonate_web import IdInUse, InvalidId, RunError
 from resonate_web.flask import Resonate, get_resonate
+from workflows import process_order
 
 app = Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 64 * 1024

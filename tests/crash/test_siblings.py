@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import time
 from typing import Any
 
 import pytest
@@ -14,23 +13,22 @@ from resonate_web.testing.servers import until
 
 STEPS = ["validate", "reserve", "charge", "confirm"]
 MOST_COMMITS = 12
-TAKEOVER_S = 2.0
+LONG_LEASE_MS = "600000"
+"""A lease so long that whoever takes a run over within the test has found its owner dead."""
 LEASE_MS = "2000"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
-def test_a_sibling_takes_over_within_two_seconds(shop: Any, order: Any) -> None:
+def test_a_sibling_takes_over_long_before_the_lease(shop: Any, order: Any) -> None:
     """Of two servers on one store one is killed during `charge`; the other begins it again, with the same key."""
-    first = shop.serve(workers=1, ORDERS_STEP_DELAY_MS="300")
-    second = shop.serve(workers=1, ORDERS_STEP_DELAY_MS="300")
+    first = shop.serve(workers=1, ORDERS_STEP_DELAY_MS="300", RESONATE_LEASE_MS=LONG_LEASE_MS)
+    second = shop.serve(workers=1, ORDERS_STEP_DELAY_MS="300", RESONATE_LEASE_MS=LONG_LEASE_MS)
     assert second.ask("GET", "/").status == 200
     first.ask("POST", "/orders", order("42"))
     before = shop.ledger.wait_for("order/42", "charge")
-    killed_at = time.time()
     first.kill()
     after = shop.ledger.wait_for("order/42", "charge", count=2)
-    assert after["at"] - killed_at <= TAKEOVER_S
     assert (after["key"], after["pid"] != before["pid"]) == (before["key"], True)
     assert shop.finished("order/42").status == "succeeded"
     assert shop.ledger.steps("order/42") == ["validate", "reserve", "charge", "charge", "confirm"]

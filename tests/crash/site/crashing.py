@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 
 from app import app, resonate  # type: ignore[import-not-found]  # the example's, in whose folder this is served
-
 from resonate_web.store.sqlite import Handles, SqliteFile
 
 __all__ = ["app"]
