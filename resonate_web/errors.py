@@ -124,6 +124,8 @@ class ApplicationError(RunError):
 
     def __init__(self, message: str | None = None, *, type_name: str = "Exception", trace: str | None = None) -> None:
         super().__init__(message)
+        if message == "":  # a class and no message: that is all there is to tell
+            self.args = ("",)
         self.type_name = type_name
         self.trace = trace
 

@@ -148,9 +148,11 @@ class Attempt:
         except Lost as lost:
             log.info("%s", lost, extra={"action": "lost", "promise_id": self.id, "task_version": self.version})
             self._lost()
-        except Exception as error:
+        except BaseException as error:  # without an end here the run would keep its lease and never go on
             log.exception("run %s stopped by an internal error", self.id)
             self._engine.refuse(self, f"internal error: {type(error).__name__}: {error}")
+            if not isinstance(error, Exception):
+                raise
         if self.over and self._granted is not None:  # resumed too late: its generator is gone, a new attempt replays
             granted, self._granted = self._granted, None
             self._engine.give_back(self, granted)
@@ -229,6 +231,17 @@ class Attempt:
     # Bodies, outside of the turn
 
     def _body(self, node: Node) -> Happening | None:
+        try:
+            return self._started(node)
+        except Exception as error:
+            fault = error
+
+        def broken() -> None:
+            raise fault
+
+        return broken
+
+    def _started(self, node: Node) -> Happening | None:
         try:
             if self.over or self._engine.stopping or not self._engine.confirm_lease(self):
                 return None

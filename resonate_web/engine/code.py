@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from resonate_web.workflow.registry import Registry
 
 
 def fingerprint(registry: Registry) -> str:
-    """Return 16 hex digits over the loaded source files beside the registered functions' modules."""
-    roots = {root for entry in registry.entries() if (root := _root(entry.fn.__module__)) is not None}
+    """Return 16 hex digits over what is registered and the loaded source files of, and beside, its modules."""
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(_loaded(roots)):
+    packages: set[str] = set()
+    for entry in registry.entries():
+        digest.update(f"{entry.name}@{entry.version};".encode())
+        packages.add(_package(entry.fn))
+    for path in sorted(_loaded(packages)):
         try:
             digest.update(path.read_bytes())
         except OSError:
@@ -22,19 +28,23 @@ def fingerprint(registry: Registry) -> str:
     return digest.hexdigest()
 
 
-def _root(module: str) -> Path | None:
-    top = sys.modules.get(module.partition(".")[0])
-    file = getattr(top, "__file__", None)
-    return Path(file).resolve().parent if file else None
+def _package(fn: Callable[..., Any]) -> str:
+    while isinstance(fn, partial):
+        fn = fn.func
+    return str(getattr(fn, "__module__", None) or "").partition(".")[0]
 
 
-def _loaded(roots: set[Path]) -> set[Path]:
-    found: set[Path] = set()
-    for module in list(sys.modules.values()):
+def _loaded(packages: set[str]) -> set[Path]:
+    """Return the files of these packages, wherever they are installed, and those of the app around them."""
+    files = {name: path for name, module in list(sys.modules.items()) if (path := _file(module)) is not None}
+    roots = {path.parent for name, path in files.items() if name in packages}
+    own = {path for name, path in files.items() if name.partition(".")[0] in packages}
+    return own | {p for p in files.values() if "site-packages" not in p.parts and not roots.isdisjoint(p.parents)}
+
+
+def _file(module: object) -> Path | None:
+    try:
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or not file.endswith(".py") or "site-packages" in file:
-            continue
-        path = Path(file).resolve()
-        if any(root in path.parents for root in roots):
-            found.add(path)
-    return found
+    except Exception:  # a module that is loaded lazily, and can't be
+        return None
+    return Path(file).resolve() if isinstance(file, str) and file.endswith(".py") else None

@@ -123,20 +123,22 @@ class Steps:
             delay = self._delay(policy, attempt)
             at = self._now() + (delay or 0)
             if delay is not None and at < node.timeout_at:
-                return Retry(at=at, note=self._note(value, attempt, at), error=f"{type(error).__name__}: {error}")
+                return self._retry(value, attempt, at)
         return Ended(state=PromiseState.REJECTED, value=value)
 
     def _delay(self, policy: RetryPolicy, attempt: int) -> int | None:
         try:
-            return policy.delay_ms(attempt)
+            delay = policy.delay_ms(attempt)
+            return None if delay is None else int(delay)
         except Exception:
             log.exception("a retry policy failed; the step is not tried again")
             return None
 
-    def _note(self, value: Value, attempt: int, next_at: int) -> Value:
+    def _retry(self, value: Value, attempt: int, next_at: int) -> Retry:
         found = error_document(value)
         document = {
             "__type": "error", "name": found["name"], "message": found["message"], "attempt": attempt,
             "next_at": next_at,
         }  # fmt: skip
-        return Value(data=to_data(json.dumps(document, separators=(",", ":"))))
+        note = Value(data=to_data(json.dumps(document, separators=(",", ":"))))
+        return Retry(at=next_at, note=note, error=f"{found['name']}: {found['message']}")

@@ -6,6 +6,7 @@ A refusal is raised, so that a rule reads as a list of guards followed by its ef
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from resonate_web.protocol.records import SETTABLE, PromiseState
 from resonate_web.protocol.requests import PromiseCreate, Response
@@ -29,6 +30,7 @@ class Refused(Exception):
         return Response(status=self.status, error=str(self))
 
 
+@lru_cache(maxsize=8192)
 def is_id(text: str) -> bool:
     """Tell whether every store can hold the text as an id."""
     return text != "" and "\0" not in text and (text.isascii() or _is_unicode(text))

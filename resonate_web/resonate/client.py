@@ -203,6 +203,7 @@ class Resonate:
 
     def view(self, id: str) -> RunView | None:
         """Return a run with its children, the newest try of a failed one; None when there is none."""
+        id = ids.normal(id)
         found = self._look(id)
         if found is not None and starting.failed(found.promise):
             current = starting.newest(id, found.promise, self._find, ids.newer_id).id
@@ -219,7 +220,7 @@ class Resonate:
         found: list[Promise] = []
         cursor: str | None = None
         while True:
-            request = PromiseSearch(tags={tags.ORIGIN: ids.origin(id)}, cursor=cursor, limit=1000)
+            request = PromiseSearch(tags={tags.ORIGIN: ids.origin(ids.normal(id))}, cursor=cursor, limit=1000)
             page = self.runtime.server.read(request)[0]
             found += page.promises
             cursor = page.cursor
@@ -287,16 +288,19 @@ class Resonate:
                 pass
 
         server.watch(id, settled)
+        future.add_done_callback(lambda _: server.unwatch(id, settled))
         try:
             now = self.record(id)
+            if now.state is PromiseState.PENDING and not self.runtime.started:
+                raise WrongCall(
+                    f"{id!r} is pending, and with autostart off nobody would notice its end: ensure_started()"
+                )
         except ResonateError:
-            server.unwatch(id, settled)
+            future.cancel()
             raise
         if now.state is not PromiseState.PENDING:
-            server.unwatch(id, settled)
             settled(now)
-        elif not self.runtime.started:
-            raise WrongCall(f"{id!r} is pending, and with autostart off nobody would notice its end: ensure_started()")
+        self._home.expect(future)
         return future
 
     def ask(self, request: Request, answered: Callable[[Response], T], *, lead: bool) -> Future[T]:
@@ -379,7 +383,7 @@ class Resonate:
         return view(id, root, task[0] if task else None, children)
 
     def _find(self, id: str) -> Promise | None:
-        return self.runtime.server.read(PromiseGet(id=id))[0].promise
+        return self.runtime.server.read(PromiseGet(id=ids.normal(id)))[0].promise
 
     def _made(self) -> Runtime:
         atexit.register(self._home.close)

@@ -34,7 +34,11 @@ class Handle(Generic[T]):
         """
         refuse_blocking("handle.result()", "await handle")
         wait_ms = None if timeout is None else int(timeout * 1000)
-        promise = self._resonate.wait(self.settled(), wait_ms)
+        future = self.settled()
+        try:
+            promise = self._resonate.wait(future, wait_ms)
+        finally:
+            future.cancel()  # whoever gives up waiting is not kept in mind until the run ends
         return self._resonate.codec.outcome(promise)  # type: ignore[no-any-return]
 
     def settled(self) -> Future[Promise]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from concurrent.futures import Future, InvalidStateError
 
+from resonate_web.errors import Stopped
+from resonate_web.protocol.records import Promise
 from resonate_web.resonate.runtime import Runtime
 
 
@@ -17,6 +20,7 @@ class Home:
         self.runtime: Runtime | None = None
         self.closed = False
         self._count = 0
+        self._expected: set[Future[Promise]] = set()
         _HOMES.add(self)
 
     def token(self, runtime: Runtime) -> str:
@@ -25,9 +29,16 @@ class Home:
             self._count += 1
             return f"{runtime.name}-{self._count}"
 
+    def expect(self, future: Future[Promise]) -> None:
+        """Note that somebody waits: after `close` nothing else would end that."""
+        expected = self._expected
+        expected.add(future)
+        future.add_done_callback(expected.discard)
+
     def forked(self) -> None:
         """Start afresh in a forked child."""
         self.lock = threading.RLock()
+        self._expected = set()
         if self.runtime is not None:
             # The parent's connections must not be closed here: closing them would drop the parent's locks.
             _LEFT_TO_PARENT.append(self.runtime)
@@ -40,6 +51,13 @@ class Home:
             self.closed = True
         if runtime is not None and runtime.process == os.getpid():
             runtime.close()
+            for future in list(self._expected):
+                try:
+                    future.set_exception(
+                        Stopped("this Resonate was closed while somebody waited; the run goes on later")
+                    )
+                except InvalidStateError:  # it ended meanwhile
+                    pass
 
 
 _HOMES: weakref.WeakSet[Home] = weakref.WeakSet()

@@ -15,6 +15,7 @@ from resonate_web.protocol.records import EMPTY, Promise, PromiseState, Value
 from resonate_web.protocol.requests import PromiseCreate, PromiseSettle, Request
 from resonate_web.resonate.handle import refuse_blocking
 from resonate_web.resonate.port import Client
+from resonate_web.workflow import ids
 from resonate_web.workflow.commands import to_ms
 
 
@@ -67,7 +68,7 @@ class Promises:
     def _creation(self, id: str, timeout: float | timedelta | None, data: Any, tags: Mapping[str, str]) -> Request:
         now = self._resonate.now()
         return PromiseCreate(
-            id=id,
+            id=ids.normal(id),
             timeout_at=now + (FOREVER if timeout is None else to_ms(timeout)),
             param=self._resonate.codec.encode(data),
             tags={**tags, words.EXTERNAL: "true"},
@@ -81,7 +82,7 @@ class Promises:
         return self._settlement(id, PromiseState.REJECTED, self._resonate.codec.encode_error(raised))
 
     def _settlement(self, id: str, state: PromiseState, value: Value = EMPTY) -> Request:
-        return PromiseSettle(id=id, state=state, value=value)
+        return PromiseSettle(id=ids.normal(id), state=state, value=value)
 
     def _now(self, request: Request, call: str, instead: str) -> Promise:
         refuse_blocking(call, instead)

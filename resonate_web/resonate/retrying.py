@@ -12,7 +12,7 @@ from resonate_web.protocol.requests import PromiseCreate, PromiseSettle, Request
 from resonate_web.resonate.launch import STARTED, failed
 from resonate_web.workflow.commands import Kind
 from resonate_web.workflow.ids import newer_id
-from resonate_web.workflow.recorded import kind_of, replayable
+from resonate_web.workflow.recorded import ATTEMPT, kind_of
 
 KEPT = frozenset({Kind.STEP, Kind.WORKFLOW, Kind.RPC, Kind.SLEEP, Kind.PROMISE})
 """A race is run again: its losers were canceled."""
@@ -30,21 +30,40 @@ def requests_for(last: Promise, children: Sequence[Promise], *, now: int, token:
         id=new, timeout_at=now + FOREVER, param=last.param, tags={**_moved(last.tags, last.id, new), STARTED: token}
     )
     batch: list[Request] = [TaskCreate(pid=token, ttl=1000, action=root, preload="none")]
-    for child in replayable(children).values():
-        if child.state is PromiseState.RESOLVED and kind_of(child) in KEPT:
-            batch += _copied(child, last.id, new, now)
+    for child in _kept(children):
+        batch += _copied(child, last.id, new, now)
     batch.append(TaskRelease(id=new, version=1))
     return new, batch
 
 
+def _kept(children: Sequence[Promise]) -> list[Promise]:
+    """Return what succeeded, and the local workflows around it, parents first."""
+    by_id = {child.id: child for child in children}
+    kept: dict[str, Promise] = {}
+    for child in sorted(children, key=lambda p: (p.id.count("."), len(p.id), p.id)):
+        parent = child.tags.get(tags.PARENT, "")
+        if ATTEMPT in child.tags or child.state is not PromiseState.RESOLVED or kind_of(child) not in KEPT:
+            continue
+        around: list[Promise] = []
+        while parent in by_id and parent not in kept:
+            around.append(by_id[parent])
+            parent = by_id[parent].tags.get(tags.PARENT, "")
+        if parent in kept and kept[parent].state is PromiseState.RESOLVED:
+            continue  # its workflow has succeeded: nobody will ask for it
+        kept.update((p.id, p) for p in [*reversed(around), child])
+    return list(kept.values())
+
+
 def _copied(child: Promise, old: str, new: str, now: int) -> list[Request]:
     id = _renamed(child.id, old, new)
-    create = PromiseCreate(id=id, timeout_at=now + FOREVER, param=child.param, tags=_moved(child.tags, old, new))
-    settle = PromiseSettle(id=id, state=child.state, value=child.value)
-    return [
-        TaskFence(id=new, version=1, action=create, preload="none"),
-        TaskFence(id=new, version=1, action=settle, preload="none"),
-    ]
+    done = child.state is PromiseState.RESOLVED
+    timeout_at = now + (FOREVER if done else child.timeout_at - child.created_at)
+    create = PromiseCreate(id=id, timeout_at=timeout_at, param=child.param, tags=_moved(child.tags, old, new))
+    batch: list[Request] = [TaskFence(id=new, version=1, action=create, preload="none")]
+    if done:  # else it is a workflow that failed: it is run again and meets what had succeeded in it
+        settle = PromiseSettle(id=id, state=child.state, value=child.value)
+        batch.append(TaskFence(id=new, version=1, action=settle, preload="none"))
+    return batch
 
 
 def _moved(marks: tags.Tags, old: str, new: str) -> dict[str, str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from resonate_web.machine.state import TaskRow
 from resonate_web.protocol import tags
 from resonate_web.protocol.records import Promise, PromiseState, TaskState
-from resonate_web.workflow.codec import error_document, from_data
-from resonate_web.workflow.recorded import ATTEMPT, kind_of, name_of, parameters
+from resonate_web.workflow.codec import error_document
+from resonate_web.workflow.recorded import ATTEMPT, kind_of, name_of, parameters, payload
 
 _ENDED = {
     PromiseState.RESOLVED: "succeeded",
@@ -111,13 +110,15 @@ def view(id: str, promise: Promise, task: TaskRow | None, children: Iterable[Pro
 
 
 def _step(promise: Promise, failures: Sequence[FailedAttempt]) -> StepView:
+    called = parameters(promise)
+    began = called.get("at")
     return StepView(
         id=promise.id,
         parent=promise.tags.get(tags.PARENT, ""),
-        name=name_of(promise),
-        kind=kind_of(promise),
+        name=name_of(promise, called),
+        kind=kind_of(promise, called),
         state=promise.state,
-        created_at=_began(promise),
+        created_at=began if isinstance(began, int) else promise.created_at,
         settled_at=promise.settled_at,
         timeout_at=promise.timeout_at,
         failures=tuple(sorted(failures, key=lambda f: f.attempt)),
@@ -125,14 +126,8 @@ def _step(promise: Promise, failures: Sequence[FailedAttempt]) -> StepView:
     )
 
 
-def _began(promise: Promise) -> int:
-    began = parameters(promise).get("at")
-    return began if isinstance(began, int) else promise.created_at
-
-
 def _note(promise: Promise) -> FailedAttempt:
-    found = json.loads(from_data(promise.value.data)) if promise.value.data else {}
-    next_at = found.get("next_at")
+    next_at = payload(promise.value).get("next_at")
     error = error_document(promise.value)
     return FailedAttempt(
         attempt=int(promise.tags[ATTEMPT]),

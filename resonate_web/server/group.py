@@ -116,6 +116,8 @@ class Group:
             return
         state = promise.record.state
         if state is not PromiseState.PENDING:
+            if task is None and not promise.callbacks and not promise.listeners:
+                return  # a local step, by far the most
             for step in enabled(promise, task, self.now):
                 if isinstance(step, Wake | Notify):
                     self._apply(working, step)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from resonate_web.machine.state import NOBODY, Message, PromiseRow, ScheduleRow, TaskRow
@@ -24,6 +25,12 @@ _decode = json.JSONDecoder().decode
 _PROMISE_STATES = {state.value: state for state in PromiseState}
 _TASK_STATES = {state.value: state for state in TaskState}
 _PENDING = PromiseState.PENDING
+
+
+@lru_cache(maxsize=1024)
+def _tags(items: tuple[tuple[str, str], ...]) -> str:
+    """Return tags as JSON; all steps of a run have the same."""
+    return _encode(dict(items))
 
 
 def promise_columns(row: PromiseRow) -> Columns:
@@ -45,7 +52,7 @@ def promise_columns(row: PromiseRow) -> Columns:
         _map(param.headers),
         value.data,
         _map(value.headers),
-        _encode(tags if type(tags) is dict else dict(tags)),
+        _tags(tuple(tags.items())),
         _set(row.callbacks),
         _set(row.listeners),
         1,

@@ -57,14 +57,21 @@ class CallOptions:
         *,
         timeout: Duration | None = None,
         retry: RetryPolicy | None = None,
-        non_retryable: tuple[type[BaseException], ...] | None = None,
+        non_retryable: type[BaseException] | tuple[type[BaseException], ...] | None = None,
         tags: Mapping[str, str] | None = None,
         target: str | None = None,
         version: int | None = None,
         announce: bool | None = None,
         check_args: bool | None = None,
     ) -> CallOptions:
-        """Return a copy with the given options changed; `timeout` is seconds or a timedelta."""
+        """Return a copy with the given options changed; `timeout` is seconds or a timedelta.
+
+        Raises: TypeError when `non_retryable` holds anything but exception classes.
+        """
+        if isinstance(non_retryable, type):
+            non_retryable = (non_retryable,)
+        if not all(isinstance(c, type) and issubclass(c, BaseException) for c in non_retryable or ()):
+            raise TypeError(f"non_retryable takes exception classes, not {non_retryable!r}")
         changes: dict[str, Any] = {
             "timeout_ms": None if timeout is None else to_ms(timeout),
             "retry": retry,

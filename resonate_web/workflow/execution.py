@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from resonate_web.errors import PlatformError
+from resonate_web.errors import PlatformError, Unserializable
 from resonate_web.protocol import requests
 from resonate_web.protocol.records import Promise, PromiseState, Value
 from resonate_web.workflow import ending, issuing, recorded
@@ -174,7 +174,8 @@ class Execution:
             if tree.unconfirmed == 0 and tree.startable:
                 start, tree.startable = tree.startable, []
             self._rest()
-        send = [] if tree.refusal is not None else tree.outbox.take()
+        # One group at a time: one that must be sent again is never overtaken by what rests on it.
+        send = [] if tree.refusal is not None or self._inflight else tree.outbox.take()
         if send:
             self._inflight += 1
         abandoned, tree.abandoned = tree.abandoned, []
@@ -308,7 +309,13 @@ class Execution:
         if record.state is PromiseState.PENDING:  # its deadline has passed and nobody has stored that yet
             timer = node.kind is Kind.SLEEP and node.command.until is not None
             record = replace(record, state=PromiseState.RESOLVED if timer else PromiseState.TIMEDOUT)
-        return self._tree.world.codec.outcome(record)
+        try:
+            return self._tree.world.codec.outcome(record)
+        except Unserializable as unreadable:
+            if record.state is PromiseState.RESOLVED and node.kind is not Kind.PROMISE:
+                # It was stored by a process that could write it: others may be able to read it.
+                self._tree.refusal = f"the value of {node.id} cannot be read here: {unreadable}"
+            raise
 
     # Answers.
 

@@ -16,7 +16,7 @@ def root_id(id: str) -> str:
     """Return a caller's id in NFC. Raises: InvalidId naming the rule that it breaks."""
     if not isinstance(id, str):
         raise InvalidId(f"an id is a text, not {type(id).__name__}")
-    id = unicodedata.normalize("NFC", id)
+    id = normal(id)
     if not 1 <= len(id) <= MAX_ID:
         raise InvalidId(f"an id has 1 to {MAX_ID} characters, this one has {len(id)}: {id[:40]!r}")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in id):
@@ -27,6 +27,11 @@ def root_id(id: str) -> str:
     if any(segment in ("", ".", "..") for segment in id.split("/")):
         raise InvalidId(f"id {id!r} has an empty, '.' or '..' segment or a '/' at an end")
     return id
+
+
+def normal(id: str) -> str:
+    """Return an id in the form in which it is stored: the same letters may be typed in several ways."""
+    return unicodedata.normalize("NFC", id)
 
 
 def child_prefix(parent: str) -> str:

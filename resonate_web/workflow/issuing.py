@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from resonate_web.clock import FOREVER
@@ -77,12 +78,10 @@ def _describe(tree: Tree, node: Node) -> dict[str, Any]:
     if node.kind in (Kind.STEP, Kind.WORKFLOW):
         node.payload = codec.dumps([command.args, command.kwargs])
         # A local row is written when its body ends; this keeps when it began (ms).
-        parts: dict[str, Any] = {"at": tree.world.now(), "digest": digest(node.payload), "func": command.name}
-        parts["version"] = 1
-        if node.kind is Kind.WORKFLOW:
-            parts["kind"] = "workflow"
-        node.param = json.dumps(parts, separators=(",", ":"))
-        return parts
+        at, mark, name = tree.world.now(), digest(node.payload), _quoted(command.name)
+        kind = ',"kind":"workflow"' if node.kind is Kind.WORKFLOW else ""
+        node.param = f'{{"at":{at},"digest":"{mark}","func":{name}{kind},"version":1}}'
+        return {"digest": mark}
     if node.kind in (Kind.RPC, Kind.DETACHED):
         _address(tree, command)
         parts = {
@@ -93,6 +92,9 @@ def _describe(tree: Tree, node: Node) -> dict[str, Any]:
     if node.kind is Kind.SLEEP:
         node.param = '{"func":"sleep"}'
     return {}
+
+
+_quoted = lru_cache(maxsize=4096)(json.dumps)
 
 
 def _address(tree: Tree, command: Command[Any]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from resonate_web.errors import Unserializable
 from resonate_web.protocol import tags
-from resonate_web.protocol.records import Promise, PromiseState
+from resonate_web.protocol.records import Promise, PromiseState, Value
 from resonate_web.workflow.codec import from_data
 from resonate_web.workflow.commands import Kind
 
@@ -18,17 +18,22 @@ ATTEMPT = "resonate_web:attempt"
 
 def parameters(promise: Promise) -> dict[str, Any]:
     """Return a promise's invocation payload, empty when it has none."""
-    if not promise.param.data:
+    return payload(promise.param)
+
+
+def payload(value: Value) -> dict[str, Any]:
+    """Return a stored JSON object, empty when it is none."""
+    if not value.data:
         return {}
     try:
-        found = json.loads(from_data(promise.param.data))
+        found = json.loads(from_data(value.data))
     except (Unserializable, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def kind_of(promise: Promise) -> Kind:
-    """Return what command made a child."""
+def kind_of(promise: Promise, called: Mapping[str, Any] | None = None) -> Kind:
+    """Return what command made a child; `called` is its payload where that has been decoded already."""
     if tags.is_detached(promise.tags):
         return Kind.DETACHED
     if tags.is_timer(promise.tags):
@@ -36,15 +41,19 @@ def kind_of(promise: Promise) -> Kind:
     if tags.is_targeted(promise.tags):
         return Kind.RPC
     if promise.tags.get(tags.SCOPE) != "local":
-        return Kind.SLEEP if parameters(promise).get("func") == "sleep" else Kind.PROMISE
-    kind = parameters(promise).get("kind")
+        return Kind.SLEEP if _called(promise, called).get("func") == "sleep" else Kind.PROMISE
+    kind = _called(promise, called).get("kind")
     return Kind(kind) if kind in (Kind.WORKFLOW, Kind.RACE) else Kind.STEP
 
 
-def name_of(promise: Promise) -> str:
+def name_of(promise: Promise, called: Mapping[str, Any] | None = None) -> str:
     """Return the name of what a child executes or waits for."""
-    name = parameters(promise).get("func")
+    name = _called(promise, called).get("func")
     return name if isinstance(name, str) else promise.id.rpartition("@")[2]
+
+
+def _called(promise: Promise, called: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return parameters(promise) if called is None else called
 
 
 def difference(recorded: Promise, kind: Kind, name: str, param: dict[str, Any], check_args: bool) -> str | None:
@@ -113,12 +122,8 @@ class Records:
                 del self._by_parent[parent]
 
 
-def replayable(records: Iterable[Promise]) -> dict[str, Promise]:
-    """Return by id the records that a replay may meet again, parents and lower numbers first."""
-    return _sorted_out(records)[0]
-
-
 def _sorted_out(records: Iterable[Promise]) -> tuple[dict[str, Promise], list[str]]:
+    """Return by id what a replay may meet again, parents and lower numbers first, and the ids of orphans."""
     kept: dict[str, Promise] = {}
     orphans: list[str] = []
     closed: set[str] = set()

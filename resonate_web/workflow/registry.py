@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from resonate_web.errors import AlreadyRegistered, NotRegistered
 from resonate_web.workflow.retry import RetryPolicy
@@ -111,27 +110,25 @@ class Nature:
     takes_context: bool
 
 
-_NATURES: WeakKeyDictionary[Callable[..., Any], Nature] = WeakKeyDictionary()
-
-
 def nature_of(fn: Callable[..., Any]) -> Nature:
     """Return how `fn` is called. `ctx` is handed over if the first parameter is named so or annotated `Context`."""
     try:
-        return _NATURES[fn]
-    except (KeyError, TypeError):
-        pass
+        return _remembered(fn)
+    except TypeError:  # not hashable: looked at each time
+        return _nature(fn)
+
+
+def _nature(fn: Callable[..., Any]) -> Nature:
     plain = _unwrapped(fn)
     call = getattr(plain, "__call__", None)  # noqa: B004  (an object may have an async __call__)
-    nature = Nature(
+    return Nature(
         generates=inspect.isgeneratorfunction(plain),
         awaited=inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(call),
         takes_context=_takes_context(fn),
     )
-    try:
-        _NATURES[fn] = nature
-    except TypeError:  # not hashable or not weakly referable: looked at each time
-        pass
-    return nature
+
+
+_remembered = lru_cache(maxsize=4096)(_nature)
 
 
 def _takes_context(fn: Callable[..., Any]) -> bool:

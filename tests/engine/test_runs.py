@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,8 @@ def order(ctx: Context, n: int) -> Any:
 
 
 def _register(client: Resonate, *fns: Callable[..., Any]) -> Resonate:
-    for fn in (order, child, forever, *fns):
+    known: tuple[Callable[..., Any], ...] = (order, child, forever, *fns)
+    for fn in known:
         client.register(fn)
     return client
 
@@ -127,7 +129,7 @@ def test_retries_wait_as_the_policy_says(simulate: Make) -> None:
 
     client = _register(simulation.client(), workflow)
     assert client.begin_run("r", workflow).result() == "r/flaky/1"
-    assert [b - a for a, b in zip(at, at[1:], strict=False)] == [1000, 3000, 9000]
+    assert [b - a for a, b in itertools.pairwise(at)] == [1000, 3000, 9000]
     view = client.view("r")
     assert view is not None
     assert [(f.attempt, f.error_type, f.next_at) for f in view.steps[0].failures] == [

@@ -89,9 +89,13 @@ def test_a_leader_that_dies_hands_over(lead: bool) -> None:
             raise SystemExit
 
     queue = Committer(commit, handed.append)
-    with pytest.raises(SystemExit):
+
+    def lead_or_drain() -> None:
         queue.submit([_batch("a")], lead=lead)
         handed.pop()()
+
+    with pytest.raises(SystemExit):
+        lead_or_drain()
     assert groups == [["a"]]
     handed.pop()()
     assert groups == [["a"], ["b"]]

@@ -18,6 +18,7 @@ from resonate_web.protocol.requests import (
     PromiseGet,
     PromiseRegisterListener,
     PromiseSettle,
+    Request,
     Response,
     TaskAcquire,
     TaskCreate,
@@ -69,7 +70,9 @@ def statuses(answers: Sequence[Response]) -> list[int]:
 def test_a_group_is_applied_in_order(make_server: Make) -> None:
     """Later requests of a group see what earlier ones wrote; the answers come in order."""
     server = make_server()
-    answers = server.submit(take("t"), fence("t", create("t:1")), fence("t", settle("t:1", "dg==")), PromiseGet(id="t:1"))
+    answers = server.submit(
+        take("t"), fence("t", create("t:1")), fence("t", settle("t:1", "dg==")), PromiseGet(id="t:1")
+    )
     assert statuses(answers) == [200, 200, 200, 200]
     found = answers[-1].promise
     assert found is not None
@@ -186,7 +189,8 @@ def test_a_stale_cache_is_redone(make_server: Make) -> None:
     assert statuses(two.submit(settle("t:1", "dHdv"))) == [200]
     answers = one.submit(fence("t", settle("t:1", "b25l")), fence("t", settle("t:2", "b25l")))
     first, second = (a.action.promise for a in answers if a.action is not None)
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     assert (first.value.data, second.value.data) == ("dHdv", "b25l")
 
 
@@ -208,7 +212,7 @@ def test_a_lost_lease_cannot_write(make_server: Make, clock: VirtualClock) -> No
     clock.advance(20_000)
     two.post_each([Expire(id="t")], lambda: None)
     assert statuses(two.submit(TaskAcquire(id="t", version=1, pid="two", ttl=15_000, preload="none"))) == [200]
-    late = [
+    late: list[Request] = [
         fence("t", create("t:2")), fence("t", settle("t:1")), suspend("t", "t:1"), TaskRelease(id="t", version=1),
         TaskFulfill(id="t", version=1, action=settle("t")),
     ]  # fmt: skip

@@ -255,7 +255,7 @@ def test_fan_out_is_buffered() -> None:
 
     def workflow(ctx: Context) -> Any:
         futures = []
-        for n in range(1000):
+        for _n in range(1000):
             futures.append((yield ctx.begin_rpc(child, 1)))
         return len((yield ctx.all(futures)))
 

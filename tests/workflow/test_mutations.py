@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from resonate_web.testing.rehearsal import Crash, Rehearsal, Refused
+from resonate_web.testing.rehearsal import Crash, Refused, Rehearsal
 from resonate_web.workflow.context import Context, StepContext
 from resonate_web.workflow.retry import Constant
 
@@ -142,7 +142,9 @@ _mutation("r:6", "notify", order_of_lines=(0, 1, 2, 3, 4, 5, 7, 6, 8, 9))("notif
 _mutation(None, why="a named promise has no place in the order", order_of_lines=(0, 1, 2, 3, 5, 4, 6, 7, 8, 9))(
     "promise before the sleep"
 )
-_mutation(None, why="awaiting creates nothing", order_of_lines=(0, 1, 2, 3, 4, 5, 6, 8, 7, 9))("shipping awaited earlier")
+_mutation(None, why="awaiting creates nothing", order_of_lines=(0, 1, 2, 3, 4, 5, 6, 8, 7, 9))(
+    "shipping awaited earlier"
+)
 _mutation("r:7", "confirm", order_of_lines=(0, 1, 2, 3, 4, 5, 6, 9, 7, 8))("confirm before notify")
 # Removed
 _mutation("r:1", "validate", at0=_skip)("validate removed")
@@ -150,9 +152,12 @@ _mutation("r:2", "reserve", at1=_at(lambda ctx, v: ctx.all(), "hold"))("reserve 
 _mutation("r:3", "rpc", at2=_at(lambda ctx, v: ctx.all(), "shipping"), at8=_skip)("shipping removed")
 _mutation("r:4", "charge", at3=_skip)("charge removed")
 _mutation("r:5", "sleep", at4=_skip)("sleep removed")
-_mutation("r:@approved", "@approved", at5=_at(lambda ctx, v: ctx.all(), "approved"), at6=_at(lambda ctx, v: ctx.run(mail, "r:@approved")))(
-    "promise removed"
-)
+_mutation(
+    "r:@approved",
+    "@approved",
+    at5=_at(lambda ctx, v: ctx.all(), "approved"),
+    at6=_at(lambda ctx, v: ctx.run(mail, "r:@approved")),
+)("promise removed")
 _mutation("r:6", "mail", at6=_skip)("mail removed")
 _mutation("r:7", "notify", at7=_skip)("notify removed")
 _mutation("r:8", "confirm", at9=_skip)("confirm removed")
@@ -161,7 +166,9 @@ _mutation(None, why="structured concurrency awaits it anyway", at8=_skip)("await
 _mutation("r:4", "charge_card", at3=_at(lambda ctx, v: ctx.run(renamed, v["hold"], amount=7)))("charge renamed")
 _mutation("r:1", "audit", at0=_at(lambda ctx, v: ctx.run(audit, 1)))("validate replaced")
 _mutation("r:3", "notify", at2=_at(lambda ctx, v: ctx.begin_rpc(notify, 1), "shipping"))("another rpc")
-_mutation("r:@approved", "approved", at5=_at(lambda ctx, v: ctx.promise("agreed", timeout=30), "approved"))("promise renamed")
+_mutation("r:@approved", "approved", at5=_at(lambda ctx, v: ctx.promise("agreed", timeout=30), "approved"))(
+    "promise renamed"
+)
 _mutation("r:7", "ship", at7=_at(lambda ctx, v: ctx.run(ship, 1)))("another local workflow")
 # Inserted
 _mutation("r:1", "audit", before0=_at(lambda ctx, v: ctx.run(audit)))("step inserted at the start")
@@ -172,15 +179,19 @@ _mutation("r:4", "time.time", before3=_at(lambda ctx, v: ctx.time.time()))("cloc
 _mutation("r:5", "random.random", before4=_at(lambda ctx, v: ctx.random.random()))("dice inserted before the sleep")
 _mutation("r:4", "sleep", before3=_at(lambda ctx, v: ctx.sleep(1)))("sleep inserted before charge")
 _mutation("r:4", "charge", before3=_at(lambda ctx, v: ctx.detached(notify, 1)))("detached run inserted before charge")
-_mutation(None, why="a named promise uses no number and nobody awaits it", before3=_at(lambda ctx, v: ctx.promise("extra")))(
-    "named promise inserted"
-)
+_mutation(
+    None, why="a named promise uses no number and nobody awaits it", before3=_at(lambda ctx, v: ctx.promise("extra"))
+)("named promise inserted")
 _mutation("r:4", "promise", before3=_at(lambda ctx, v: ctx.promise()))("unnamed promise inserted")
 _mutation("r:4", "sleep", before3=_at(lambda ctx, v: ctx.race(ctx.sleep(1), ctx.sleep(2))))("race inserted")
 # Changed arguments
 _mutation("r:1", "other arguments", at0=_at(lambda ctx, v: ctx.run(validate, 2)))("validate with another argument")
-_mutation("r:4", "other arguments", at3=_at(lambda ctx, v: ctx.run(charge, v["hold"], amount=8)))("charge of another amount")
-_mutation("r:3", "other arguments", at2=_at(lambda ctx, v: ctx.begin_rpc(ship, 2), "shipping"))("shipping of another order")
+_mutation("r:4", "other arguments", at3=_at(lambda ctx, v: ctx.run(charge, v["hold"], amount=8)))(
+    "charge of another amount"
+)
+_mutation("r:3", "other arguments", at2=_at(lambda ctx, v: ctx.begin_rpc(ship, 2), "shipping"))(
+    "shipping of another order"
+)
 _mutation("r:7", "other arguments", at7=_at(lambda ctx, v: ctx.run(notify, 2)))("notify with another argument")
 _mutation(
     None, why="asked for: arguments are not compared",
@@ -199,12 +210,16 @@ _mutation(None, why="what was stored keeps its instant", at4=_at(lambda ctx, v: 
 _mutation(None, why="options are no part of a step's identity", at3=_at(
     lambda ctx, v: ctx.options(retry=Constant(1), timeout=99, announce=True).run(charge, v["hold"], amount=7)
 ))("other options of charge")  # fmt: skip
-_mutation(None, why="begun and awaited is the same as run", at3=_at(lambda ctx, v: ctx.all(ctx.run(charge, v["hold"], amount=7))))(
-    "charge within all"
-)
-_mutation(None, why="what was stored keeps its deadline", at5=_at(lambda ctx, v: ctx.promise("approved", timeout=90), "approved"))(
-    "another deadline of the promise"
-)
+_mutation(
+    None,
+    why="begun and awaited is the same as run",
+    at3=_at(lambda ctx, v: ctx.all(ctx.run(charge, v["hold"], amount=7))),
+)("charge within all")
+_mutation(
+    None,
+    why="what was stored keeps its deadline",
+    at5=_at(lambda ctx, v: ctx.promise("approved", timeout=90), "approved"),
+)("another deadline of the promise")
 
 
 # Branches on the environment, and other ends
