@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from resonate_web.delivery import Acquired
 from resonate_web.engine.host import Host
-from resonate_web.engine.steps import RUNNING, Ended, Verdict
+from resonate_web.engine.steps import RUNNING, WORKFLOW, Ended, Verdict
 from resonate_web.errors import StoreError, StoreUnavailable, StoreUnknown
 from resonate_web.protocol.records import Promise
 from resonate_web.protocol.requests import PromiseGet, Response
@@ -136,7 +136,7 @@ class Attempt:
 
     def _take(self, inbox: list[Happening]) -> Node | None:
         try:
-            token = RUNNING.set(f"the workflow {self.id}")
+            token = RUNNING.set(f"{WORKFLOW}{self.id}")
             try:
                 for happening in inbox:
                     if not self.over:

@@ -54,7 +54,7 @@ class Heartbeat:
             key = (attempt.id, attempt.version)
             if key in renewed:
                 attempt.lease_until = max(attempt.lease_until, sent + self._settings.lease_ms)
-            elif key in asked and attempt.awaiting is None:
+            elif key in asked and attempt.awaiting is None and not attempt.fulfilling:
                 attempt.lose()
 
     def _look(self) -> None:

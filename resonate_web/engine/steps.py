@@ -25,6 +25,8 @@ DEFAULT_RETRY = Exponential()
 
 RUNNING: ContextVar[str | None] = ContextVar("resonate_step", default=None)
 """What runs in this context, such as `the step order/42:1`: blocking calls on runs are refused there."""
+WORKFLOW = "the workflow "
+"""How `RUNNING` begins while a workflow's own code runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

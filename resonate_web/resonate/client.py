@@ -145,7 +145,7 @@ class Resonate:
 
     def begin_run(self, id: str, fn: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Start a run or join it; return a handle. Raises: as `launch`, and WrongCall where blocking is not allowed."""
-        refuse_blocking("begin_run()", "await abegin_run()")
+        refuse_blocking("begin_run()", "await abegin_run()", waits=False)
         return Handle(self, self.launch(id, fn, args, kwargs).id)
 
     async def abegin_run(self, id: str, fn: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> Handle[Any]:
@@ -171,7 +171,7 @@ class Resonate:
 
         Raises: NotFound, CallerError when the run has not failed.
         """
-        refuse_blocking("retry()", "await aretry()")
+        refuse_blocking("retry()", "await aretry()", waits=False)
         self._use()
         new, batch = self._retrial(id)
         self.wait(self._post(batch, lambda answers: answers[0], lead=True), None)

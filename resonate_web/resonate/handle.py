@@ -7,7 +7,7 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-from resonate_web.engine.steps import RUNNING
+from resonate_web.engine.steps import RUNNING, WORKFLOW
 from resonate_web.errors import WrongCall
 from resonate_web.protocol.records import Promise, PromiseState
 from resonate_web.resonate.port import Client
@@ -53,10 +53,13 @@ class Handle(Generic[T]):
         return f"<handle {self.id}>"
 
 
-def refuse_blocking(call: str, instead: str) -> None:
-    """Raise WrongCall where a blocking call would stop an event loop or a step."""
+def refuse_blocking(call: str, instead: str, *, waits: bool = True) -> None:
+    """Raise WrongCall where a blocking call would stop an event loop, or a step that `waits` for a run.
+
+    Without `waits` the call takes one commit: a step may make it, a workflow's own code may not.
+    """
     step = RUNNING.get()
-    if step is not None:
+    if step is not None and (waits or step.startswith(WORKFLOW)):
         raise WrongCall(f"{call} inside {step} would hold its thread: yield ctx.rpc(...) in the workflow instead")
     try:
         asyncio.get_running_loop()

@@ -85,7 +85,7 @@ class Promises:
         return PromiseSettle(id=ids.normal(id), state=state, value=value)
 
     def _now(self, request: Request, call: str, instead: str) -> Promise:
-        refuse_blocking(call, instead)
+        refuse_blocking(call, instead, waits=False)
         return self._resonate.wait(self._answer(request, lead=True), None)
 
     async def _later(self, request: Request) -> Promise:

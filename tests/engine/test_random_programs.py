@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from resonate_web.errors import StoreUnavailable, StoreUnknown
+from resonate_web.errors import Canceled, StoreUnavailable, StoreUnknown, TimedOut
 from resonate_web.protocol.records import PromiseState, TaskState
 from resonate_web.protocol.requests import TaskSearch
 from resonate_web.resonate import Resonate
@@ -28,13 +28,13 @@ Program = list[Any]
 def _program(dice: Random, depth: int = 0) -> Program:
     kinds = ["step", "step", "sleep", "flaky", "fails", "promise", "detached"]
     if depth < 3:
-        kinds += ["local", "rpc", "all", "begin", "race", "bounded"]
+        kinds += ["local", "rpc", "all", "begin", "race", "bounded", "hasty"]
     nodes: Program = []
     for _ in range(dice.randrange(1, 4)):
         kind = dice.choice(kinds)
         if kind in ("step", "sleep"):
             nodes.append([kind, dice.randrange(1, 5)])
-        elif kind in ("local", "rpc", "bounded"):
+        elif kind in ("local", "rpc", "bounded", "hasty"):
             nodes.append([kind, _program(dice, depth + 1)])
         elif kind in ("all", "begin", "race"):
             members = [m for m in _program(dice, depth + 1) if m[0] in ("step", "sleep", "local", "rpc")]
@@ -93,6 +93,12 @@ def _do(ctx: Context, node: Any) -> Any:
         return (yield _command(ctx, node))
     if kind == "bounded":
         return (yield ctx.options(timeout=100_000).run(interpret, node[1]))
+    if kind == "hasty":
+        try:
+            yield ctx.options(timeout=3).run(interpret, node[1])
+        except (TimedOut, OSError):  # the deadline, or a step that could not be tried again before it
+            pass
+        return "hasty"
     if kind == "flaky":
         return (yield ctx.options(retry=Constant(1)).run(flaky))
     if kind == "fails":
@@ -206,3 +212,40 @@ def _check_the_end(history: History) -> None:
     assert {t.state for t in tasks} == {TaskState.FULFILLED}
     if not history.trouble:
         assert len(history.ledger) == len(set(history.ledger))
+
+
+@pytest.mark.parametrize("trouble", [False, True], ids=["calm", "trouble"])
+@pytest.mark.parametrize("seed", range(25))
+def test_a_program_that_is_cut_short_leaves_nothing(simulate: Make, seed: int, trouble: bool) -> None:
+    """Canceled at any moment or ended by its deadline, a run settles everything that is attached to it."""
+    dice = Random(seed)
+    program = [*_program(dice), ["rpc", _program(dice)], ["sleep", 9]]
+    simulation = simulate(seed=seed, cache_size=dice.choice([0, 1, 100]), lead=dice.random())
+    history = History(simulation, seed, trouble)
+    cancel, patience = dice.random() < 0.6, dice.randrange(0, 8000)
+    for _ in range(200):
+        client = history.live()
+        try:
+            launched = client.options(timeout=1000 if cancel else patience / 1000 + 0.001).launch(
+                "r", interpret, (program,)
+            )
+            for _ in range(dice.randrange(1, 200)):
+                simulation.table.turn()
+            simulation.pass_time(patience)
+            if cancel:
+                client.promises.cancel("r")
+            promise = client.wait(client.settlement(launched.id), 60_000)
+        except (StoreUnavailable, StoreUnknown, TimeoutError, Deadlock):
+            continue
+        except Exception:
+            if any(p.resonate is client and not p.turns.alive for p in simulation.processes.values()):
+                continue
+            raise
+        try:
+            assert client.codec.outcome(promise) == [_value(node) for node in program]
+        except (Canceled, TimedOut, OSError):
+            pass
+        break
+    else:
+        raise AssertionError("the run does not end")
+    _check_the_end(history)

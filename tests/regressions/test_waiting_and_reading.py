@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from resonate_web.errors import Stopped
+from resonate_web.errors import Stopped, WrongCall
 from resonate_web.protocol import tags
 from resonate_web.protocol.records import EMPTY, Promise, PromiseState, Value
 from resonate_web.resonate import Resonate
@@ -18,6 +18,7 @@ from resonate_web.testing.simulation import Simulation, settings_for_tests
 from resonate_web.workflow.codec import Codec
 from resonate_web.workflow.context import Context
 from resonate_web.workflow.recorded import ATTEMPT
+from resonate_web.workflow.retry import Never
 
 
 class Money:
@@ -100,6 +101,24 @@ def test_a_value_of_a_type_unknown_here_blocks_the_run() -> None:
         assert three.get("r").result() == Decimal(5)
     finally:
         simulation.close()
+
+
+def test_a_step_may_settle_a_promise_and_start_a_run(client: Resonate) -> None:
+    """Neither waits for a run; a workflow's own code may do neither, since a replay would do it again."""
+
+    def settle(id: str) -> str:
+        client.promises.resolve(id, 7)
+        return client.begin_run("other", wait).id
+
+    def flow(ctx: Context) -> Any:
+        promise = yield ctx.promise()
+        with pytest.raises(WrongCall):
+            client.promises.resolve(promise.id)
+        other = yield ctx.options(retry=Never()).run(settle, promise.id)
+        return [(yield promise), other]
+
+    client.register(flow)
+    assert client.run("r", flow) == [7, "other"]
 
 
 @pytest.mark.parametrize("data", ["%%%", base64.b64encode(b"[1]").decode()])
