@@ -286,4 +286,10 @@ class Attempt:
             self._engine.turns.spawn(lambda: self._body_then_turn(node))
 
     def _expiry(self, node: Node) -> Happening:
-        return lambda: self.post(lambda: self._run().expired(node))
+        def due() -> None:
+            if self._engine.server.now() < node.timeout_at:  # the wall clock was set back meanwhile
+                self._engine.at(node.timeout_at, due)
+            else:
+                self.post(lambda: self._run().expired(node))
+
+        return due

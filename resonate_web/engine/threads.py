@@ -98,8 +98,10 @@ class ThreadLane:
         """Run `work` at `instant` (ms)."""
         alarm = ThreadAlarm(work)
         with self._changed:
-            first = not self._heap or instant < self._heap[0][0]
-            heapq.heappush(self._heap, (instant, next(self._order), alarm))
+            # Waited for on the steady clock: a wall clock that is set must not delay a retry or a heartbeat.
+            due = self._clock.elapsed() + max(0, instant - self._clock.now()) + 1
+            first = not self._heap or due < self._heap[0][0]
+            heapq.heappush(self._heap, (due, next(self._order), alarm))
             self._ensure_thread()
             if first:
                 self._changed.notify()
@@ -129,7 +131,7 @@ class ThreadLane:
                     return self._soon.popleft()
                 wait = LONGEST_WAIT
                 if self._heap:
-                    left = self._heap[0][0] - self._clock.now()
+                    left = self._heap[0][0] - self._clock.elapsed()
                     if left <= 0:
                         work = heapq.heappop(self._heap)[2].take()
                         if work is not None:

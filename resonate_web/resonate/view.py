@@ -100,7 +100,7 @@ def view(id: str, promise: Promise, task: TaskRow | None, children: Iterable[Pro
     """Build the view of a run from its records."""
     notes: dict[str, list[FailedAttempt]] = {}
     kept: list[Promise] = []
-    for child in children:
+    for child in sorted(children, key=lambda promise: promise.created_at):
         if ATTEMPT in child.tags:
             notes.setdefault(child.tags.get(tags.PARENT, ""), []).append(_note(child))
         else:
@@ -121,7 +121,7 @@ def _step(promise: Promise, failures: Sequence[FailedAttempt]) -> StepView:
         created_at=began if isinstance(began, int) else promise.created_at,
         settled_at=promise.settled_at,
         timeout_at=promise.timeout_at,
-        failures=tuple(sorted(failures, key=lambda f: f.attempt)),
+        failures=tuple(failures),
         promise=promise,
     )
 

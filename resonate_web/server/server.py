@@ -30,6 +30,9 @@ log = logging.getLogger("resonate_web.server")
 TRIES = 3
 """How often a group is run before its batches are tried one by one."""
 
+LARGEST_CORRECTION = 10_000
+"""How far (ms) a wall clock may go back before it counts as set."""
+
 READS = (requests.PromiseGet, requests.TaskGet, requests.ScheduleGet)
 
 
@@ -53,8 +56,14 @@ class Server:
         """Committed groups that wrote something; a figure for benchmarks and tests."""
 
     def now(self) -> int:
-        """Return the time (ms) that the next group will see at least; it never goes back."""
-        self._last = max(self._last, self._clock.now())
+        """Return the time (ms) that the next group will see at least.
+
+        It does not go back with a clock that is corrected by a little; one that was set far back is followed, or
+        every timer would stand still until the old time is reached again.
+        """
+        now = self._clock.now()
+        if not now < self._last <= now + LARGEST_CORRECTION:
+            self._last = now
         return self._last
 
     def submit(self, *batch: Request) -> list[Response]:

@@ -39,6 +39,10 @@ BODIES = frozenset({Kind.STEP, Kind.WORKFLOW, Kind.RPC})
 """Children that a workflow never leaves unfinished behind."""
 
 
+RESERVED = ("resonate:", "resonate_web:")
+"""How the tags begin that say what a promise is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
     """How one command is carried out; None means the default."""
@@ -66,8 +70,11 @@ class CallOptions:
     ) -> CallOptions:
         """Return a copy with the given options changed; `timeout` is seconds or a timedelta.
 
-        Raises: TypeError when `non_retryable` holds anything but exception classes.
+        Raises: TypeError when `non_retryable` holds anything but exception classes, or a tag is no text or reserved.
         """
+        for name, value in (tags or {}).items():
+            if not (isinstance(name, str) and isinstance(value, str)) or name.startswith(RESERVED):
+                raise TypeError(f"tags map text to text, and names that begin with 'resonate' are reserved: {name!r}")
         if isinstance(non_retryable, type):
             non_retryable = (non_retryable,)
         if not all(isinstance(c, type) and issubclass(c, BaseException) for c in non_retryable or ()):

@@ -46,9 +46,12 @@ def named_id(parent: str, name: str) -> str:
     return f"{child_prefix(parent)}@{name}"
 
 
-def attempt_id(step: str, attempt: int) -> str:
-    """Return the id of the note about a failed attempt; a digit after '@' can't be a promise's name."""
-    return f"{step}@{attempt}"
+def attempt_id(step: str, version: int, attempt: int) -> str:
+    """Return the id of the note about a failed attempt; a digit after '@' can't be a promise's name.
+
+    Attempts are counted anew under each lease, so the version of the task is a part of it.
+    """
+    return f"{step}@{version}-{attempt}"
 
 
 def origin(id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -109,7 +110,7 @@ def _address(tree: Tree, command: Command[Any]) -> None:
         if entry.on_cancel:
             marks[tags.ON_CANCEL] = entry.on_cancel
     target = target if "://" in target else f"poll://any@{target}"
-    command.opts = command.opts.with_(target=target, version=version, tags=marks)
+    command.opts = replace(command.opts, target=target, version=version, tags=marks)
 
 
 def _bound(tree: Tree, node: Node) -> None:

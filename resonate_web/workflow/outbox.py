@@ -72,7 +72,7 @@ class Outbox:
     def note(self, node: Node, attempt: int, value: Value, timeout_at: int) -> None:
         """Add the note of a failed attempt, a born-settled promise below its step."""
         self.create(node)
-        id = attempt_id(node.id, attempt)
+        id = attempt_id(node.id, self.version, attempt)
         marks = {**self._lineage(node.id), tags.SCOPE: "local", ATTEMPT: str(attempt)}
         self._fenced(requests.PromiseCreate(id=id, timeout_at=timeout_at, tags=marks), "note", node)
         self._fenced(requests.PromiseSettle(id=id, state=PromiseState.RESOLVED, value=value), "note", node)

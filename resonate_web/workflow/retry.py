@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from resonate_web.errors import Unserializable
+from resonate_web.errors import NotRegistered, Unserializable, WrongCall
 
-PERMANENT: tuple[type[BaseException], ...] = (TypeError, NameError, AttributeError, AssertionError, Unserializable)
+PERMANENT: tuple[type[BaseException], ...] = (
+    TypeError,
+    NameError,
+    AttributeError,
+    AssertionError,
+    Unserializable,
+    NotRegistered,
+    WrongCall,
+)
 """Errors that no repetition cures: they are never retried unless a policy's caller says otherwise."""
 
 

@@ -81,10 +81,11 @@ def _command(ctx: Context, node: Any, begin: bool = False) -> Any:
         return ctx.sleep(argument)
     if kind == "step":
         return (ctx.begin_run if begin else ctx.run)(work, argument)
-    return {
+    words: dict[tuple[str, bool], Callable[..., Any]] = {
         ("local", False): ctx.run, ("local", True): ctx.begin_run,
         ("rpc", False): ctx.rpc, ("rpc", True): ctx.begin_rpc,
-    }[kind, begin](interpret, argument)  # fmt: skip
+    }  # fmt: skip
+    return words[kind, begin](interpret, argument)
 
 
 def _do(ctx: Context, node: Any) -> Any:
@@ -122,7 +123,7 @@ def _do(ctx: Context, node: Any) -> Any:
     futures = []
     for member in node[1]:
         futures.append((yield _command(ctx, member, begin=True)) if member[0] != "sleep" else _command(ctx, member))
-    values = []
+    values: list[Any] = []
     for future in reversed(futures):
         values.insert(0, (yield future))
     return values

@@ -140,7 +140,7 @@ def test_a_failed_attempt_leaves_a_note_below_its_step() -> None:
 
     rehearsal = _rehearsal(workflow)
     assert rehearsal.run("r", workflow) == "ok"
-    notes = {id: rehearsal.codec.decode(rehearsal.promise(id).value) for id in ("r:1@1", "r:1@2")}
+    notes = {id: rehearsal.codec.decode(rehearsal.promise(id).value) for id in ("r:1@1-1", "r:1@1-2")}
     assert [(n["name"], n["message"], n["attempt"]) for n in notes.values()] == [
         ("OSError", "attempt 1", 1),
         ("OSError", "attempt 2", 2),
