@@ -6,6 +6,7 @@ import heapq
 import itertools
 import logging
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -172,10 +173,10 @@ class _Pool:
             self._closed = True
             for _ in self._threads:
                 self._queue.put(None)
+        end = time.monotonic() + grace
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(grace)
-                grace = grace if not thread.is_alive() else 0.0
+                thread.join(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
         while True:

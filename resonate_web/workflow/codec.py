@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from resonate_web.errors import ApplicationError, Canceled, RunError, TimedOut, Unserializable
+from resonate_web.errors import AlreadyRegistered, ApplicationError, Canceled, RunError, TimedOut, Unserializable
 from resonate_web.protocol.records import EMPTY, Promise, PromiseState, Value
 
 TYPE = "__type"
@@ -48,7 +48,13 @@ class Codec:
         self._by_tag[tag] = decode
 
     def register_error(self, class_: type[Exception]) -> type[Exception]:
-        """Let exceptions of this class be rebuilt as `class_(message)` on the other side; usable as a decorator."""
+        """Let exceptions of this class be rebuilt as `class_(message)` on the other side; usable as a decorator.
+
+        Raises: AlreadyRegistered when another class of that name was registered; one of Python's own is replaced.
+        """
+        known = self._errors.get(class_.__name__, class_)
+        if known is not class_ and known not in _BUILTIN_ERRORS:
+            raise AlreadyRegistered(f"{known.__module__}.{known.__qualname__} is registered under {class_.__name__!r}")
         self._errors[class_.__name__] = class_
         return class_
 
