@@ -29,6 +29,10 @@ class Promises:
         """Return a promise as last committed. Raises: NotFound."""
         return self._resonate.record(id)
 
+    async def aget(self, id: str) -> Promise:
+        """Await `get`."""
+        return self.get(id)
+
     def create(
         self, id: str, *, timeout: float | timedelta | None = None, data: Any = None, tags: Mapping[str, str] = {}
     ) -> Promise:

@@ -49,6 +49,7 @@ def test_every_twin_is_awaited(threaded: Make) -> None:
         assert not handle.done()
         while not await _exists(client, "c:@p"):
             await asyncio.sleep(0.001)
+        assert (await client.promises.aget("c:@p")).id == "c:@p"
         await client.promises.aresolve("c:@p", "x")
         assert await handle == "x"
         assert await (await client.aget("c")) == "x"
