@@ -7,7 +7,7 @@ import atexit
 import copy
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from resonate_web.resonate.options import Options
 from resonate_web.resonate.promises import Promises
 from resonate_web.resonate.runtime import Runtime
 from resonate_web.resonate.view import RunView, view
+from resonate_web.resonate.waiter import Waiter
 from resonate_web.workflow import ids
 from resonate_web.workflow.codec import Codec
 from resonate_web.workflow.registry import Registry
@@ -278,17 +279,8 @@ class Resonate:
         Raises: NotFound, WrongCall when it is pending and nothing of this process would notice its end.
         """
         self._use()
-        server = self.runtime.server
-        future: Future[Promise] = Future()
-
-        def settled(promise: Promise) -> None:
-            try:
-                future.set_result(promise)
-            except InvalidStateError:  # told twice, or whoever waited has gone
-                pass
-
-        server.watch(id, settled)
-        future.add_done_callback(lambda _: server.unwatch(id, settled))
+        waiter = Waiter(self.runtime.server, id)
+        future = waiter.future
         try:
             now = self.record(id)
             if now.state is PromiseState.PENDING and not self.runtime.started:
@@ -299,7 +291,7 @@ class Resonate:
             future.cancel()
             raise
         if now.state is not PromiseState.PENDING:
-            settled(now)
+            waiter(now)
         self._home.expect(future)
         return future
 

@@ -60,9 +60,23 @@ class Context:
         self._now = now
         self._opts = opts
         self.position = Position(id)
-        self.time = Time(self)
-        self.random = Randomness(self)
-        self.log = ReplayLogger(_log, self.position)
+
+    # Made when asked for: a context that held them would be a cycle, left to the garbage collector after each run.
+
+    @property
+    def time(self) -> Time:
+        """Return the recorded clock."""
+        return Time(self)
+
+    @property
+    def random(self) -> Randomness:
+        """Return the recorded source of random numbers."""
+        return Randomness(self)
+
+    @property
+    def log(self) -> ReplayLogger:
+        """Return a logger that is silent while the workflow repeats what is recorded."""
+        return ReplayLogger(_log, self.position)
 
     @property
     def key(self) -> str:
@@ -286,7 +300,7 @@ class StepContext:
     after every crash. `attempt` counts from 1 in this process.
     """
 
-    __slots__ = ("_cancelled", "_dependencies", "attempt", "id", "key", "log")
+    __slots__ = ("_cancelled", "_dependencies", "attempt", "id", "key")
 
     def __init__(
         self, *, id: str, key: str, attempt: int, dependencies: Mapping[str, object], cancelled: Callable[[], bool]
@@ -294,9 +308,13 @@ class StepContext:
         self.id = id
         self.key = key
         self.attempt = attempt
-        self.log = logging.LoggerAdapter(_log, {"promise_id": id})
         self._dependencies = dependencies
         self._cancelled = cancelled
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """Return a logger whose records name the step's promise."""
+        return logging.LoggerAdapter(_log, {"promise_id": self.id})
 
     @property
     def cancelled(self) -> bool:

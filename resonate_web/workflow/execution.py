@@ -263,7 +263,7 @@ class Execution:
         if isinstance(command, Command):
             node = issuing.issue(self._tree, strand, command)
             if not command.wait:
-                return node.future
+                return Future(node)
             strand.wait = Wait((node,), "one")
         elif isinstance(command, Future):
             strand.wait = Wait((issuing.own(strand, command),), "one")

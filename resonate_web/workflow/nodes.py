@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resonate_web.protocol.records import Promise, PromiseState
-from resonate_web.workflow.commands import Command, Future
+from resonate_web.workflow.commands import Command
 from resonate_web.workflow.context import Position
 from resonate_web.workflow.coroutine import Coroutine
 
@@ -18,7 +18,7 @@ class Node:
     """
 
     __slots__ = (
-        "command", "future", "id", "inflight", "kind", "param", "payload", "record", "sent", "strand",
+        "command", "id", "inflight", "kind", "param", "payload", "record", "sent", "strand",
         "timeout_at", "waiters",
     )  # fmt: skip
 
@@ -34,7 +34,6 @@ class Node:
         self.inflight = False
         self.record: Promise | None = None
         self.waiters: list[Strand] = []
-        self.future: Future[Any] = Future(self)
 
     @property
     def settled(self) -> bool:
