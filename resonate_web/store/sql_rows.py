@@ -33,6 +33,10 @@ def _tags(items: tuple[tuple[str, str], ...]) -> str:
     return _encode(dict(items))
 
 
+_tags_of = lru_cache(maxsize=1024)(_decode)
+"""Tags from JSON; nobody changes a record's, so equal ones are shared."""
+
+
 def promise_columns(row: PromiseRow) -> Columns:
     """Return the columns of a new promise."""
     record = row.record
@@ -85,7 +89,7 @@ def promise_row(c: Sequence[Any]) -> PromiseRow:
         settled_at=c[4],
         param=_value(c[10], c[11]),
         value=_value(c[12], c[13]),
-        tags=_decode(c[14]),
+        tags=_tags_of(c[14]),
     )
     return PromiseRow(record=record, callbacks=_members(c[15]), listeners=_members(c[16]), owner=c[9])
 

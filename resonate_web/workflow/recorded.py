@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from resonate_web.errors import Unserializable
@@ -22,14 +23,26 @@ def parameters(promise: Promise) -> dict[str, Any]:
 
 
 def payload(value: Value) -> dict[str, Any]:
-    """Return a stored JSON object, empty when it is none."""
-    if not value.data:
+    """Return a stored JSON object, empty when it is none; not to be changed: a small one is remembered."""
+    data = value.data or ""
+    return _remembered(data) if len(data) <= SMALL else _object(data)
+
+
+SMALL = 512
+"""Length up to which a payload is remembered: that of a step, which every look at its run reads again."""
+
+
+def _object(data: str) -> dict[str, Any]:
+    if not data:
         return {}
     try:
-        found = json.loads(from_data(value.data))
+        found = json.loads(from_data(data))
     except (Unserializable, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+_remembered = lru_cache(maxsize=4096)(_object)
 
 
 def kind_of(promise: Promise, called: Mapping[str, Any] | None = None) -> Kind:
