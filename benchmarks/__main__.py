@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import processes
 from benchmarks.report import Result, parse, table
 
-NAMES = ("orders", "loop", "fanout", "sleepers", "http", "crash1000", "install", "limit")
+NAMES = ("orders", "loop", "fanout", "sleepers", "http", "crash1000", "takeover", "install", "limit")
 LIMIT_S = {"loop": 300.0, "sleepers": 400.0, "install": 900.0}
 """Seconds that one benchmark may take; 180 where nothing is said."""
 

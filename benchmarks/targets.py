@@ -87,6 +87,8 @@ TARGETS = (
     Target(row="S13", measure="GET /status/<id>", bench="http", case="GET /status", field="per_s",
            unit="1/s", first=2000, goal=3500, less=False,
            limit=Reference(bench="http", case="GET /status, nothing durable", field="per_s")),
+    Target(row="-", measure="process killed: a sibling begins the step again", bench="takeover",
+           case="a sibling lives on", field="longest_s", unit="s", first=2, goal=2),
     Target(row="S15", measure="killed with 1,000 orders in flight: all finished", bench="crash1000",
            case="1000 orders", field="finish_s", unit="s", first=10, goal=2),
     Target(row="S17", measure="packages that [flask] adds to a Flask app", bench="install", case="packages",

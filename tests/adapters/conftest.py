@@ -13,9 +13,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from resonate_web.testing.servers import Answer
 
 PORT = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
@@ -77,20 +78,6 @@ def pid():
 
 
 GUNICORN = "control_socket_disable = True  # newer versions would have a thread for it in the master\n"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A response as it came over the wire."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """Return the body's document."""
-        return json.loads(self.body)
 
 
 class Server:
