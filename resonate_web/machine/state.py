@@ -94,13 +94,15 @@ class Keys:
     """What a transition reads.
 
     `ids` name promises together with their tasks; `schedules` name schedules; `owned` ask for every
-    promise that these tasks created; `trees` ask for every attached descendant of these promises, with its task.
+    promise that these tasks created; `trees` ask for every attached descendant of these promises, with its task;
+    `spans` for the promises of whole ranges of ids, each from the first up to but without the last.
     """
 
     ids: frozenset[str] = NOBODY
     schedules: frozenset[str] = NOBODY
     owned: frozenset[str] = NOBODY
     trees: frozenset[str] = NOBODY
+    spans: frozenset[tuple[str, str]] = frozenset()
 
 
 class Snapshot(Protocol):

@@ -16,6 +16,8 @@ SCHEDULE = "resonate:schedule"
 
 DETACHED = "resonate_web:detached"
 """Ours: the promise was started to outlive its creator; cancellation does not reach it."""
+APPROVAL = "resonate_web:approval"
+"""Ours: the promise is a question that people answer."""
 ON_CANCEL = "resonate_web:on_cancel"
 """Ours: name and version (`name@2`) of the workflow that cleans up after a cancel or time-out."""
 
@@ -35,6 +37,11 @@ def is_targeted(tags: Tags) -> bool:
 def is_external(tags: Tags) -> bool:
     """Tell whether the promise may be awaited from outside: it may carry callbacks and listeners."""
     return tags.get(EXTERNAL) == "true" or TARGET in tags or is_timer(tags)
+
+
+def is_approval(tags: Tags) -> bool:
+    """Tell whether people settle the promise."""
+    return tags.get(APPROVAL) == "true"
 
 
 def is_detached(tags: Tags) -> bool:

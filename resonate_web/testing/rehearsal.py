@@ -20,6 +20,7 @@ from resonate_web.testing.world import World as Machine
 from resonate_web.workflow.codec import Codec, to_data
 from resonate_web.workflow.context import StepContext
 from resonate_web.workflow.execution import Actions, Execution
+from resonate_web.workflow.links import Links, no_links
 from resonate_web.workflow.nodes import Node
 from resonate_web.workflow.recorded import parameters
 from resonate_web.workflow.registry import Registry, is_workflow
@@ -48,6 +49,7 @@ class Rehearsal:
     keep: bool = False
     now: int = START
     dependencies: dict[str, object] = field(default_factory=dict)
+    links: Links = no_links
     machine: Machine = field(default_factory=Machine)
     sent: list[requests.Request] = field(default_factory=list)
     """Every request that was applied, in order."""
@@ -164,6 +166,7 @@ class Rehearsal:
             now=lambda: self.now,
             target=TARGET,
             address="poll://uni@default/rehearsal",
+            links=self.links,
         )
         return Execution(promise=promise, version=version, workflow=workflow, records=records, world=world)
 

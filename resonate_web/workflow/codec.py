@@ -19,6 +19,7 @@ from uuid import UUID
 
 from resonate_web.errors import AlreadyRegistered, ApplicationError, Canceled, RunError, TimedOut, Unserializable
 from resonate_web.protocol.records import EMPTY, Promise, PromiseState, Value
+from resonate_web.workflow.decisions import DECISION, VOTE, Decision, Vote
 
 TYPE = "__type"
 
@@ -40,6 +41,8 @@ class Codec:
         self.register(timedelta, "timedelta", timedelta.total_seconds, lambda s: timedelta(seconds=s))
         self.register(Decimal, "decimal", str, Decimal)
         self.register(UUID, "uuid", str, UUID)
+        self.register(Decision, DECISION, Decision.document, Decision.of)
+        self.register(Vote, VOTE, Vote.document, Vote.of)
         self.register(bytes, "bytes", lambda b: base64.b64encode(b).decode(), base64.b64decode)
 
     def register(self, type_: type, tag: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any]) -> None:

@@ -155,6 +155,7 @@ class Child(Protocol):
     """What a future stands for; `nodes.Node` to this library."""
 
     id: str
+    timeout_at: int
 
 
 class Future(Yieldable[T_co]):

@@ -9,7 +9,8 @@ from random import Random
 from typing import Any, TypeVar, overload
 
 from resonate_web.errors import WrongCall
-from resonate_web.workflow import ids
+from resonate_web.workflow import ids, schemas
+from resonate_web.workflow.approvals import Approval, Asking, Comment, Fields, Question, fields_of
 from resonate_web.workflow.commands import (
     DEFAULT_OPTIONS,
     All,
@@ -134,14 +135,59 @@ class Context:
             until=to_ms(duration),
         )
 
-    def promise(self, name: str | None = None, *, timeout: Duration | None = None) -> Command[Future[Any]]:
+    def promise(
+        self, name: str | None = None, *, timeout: Duration | None = None, schema: Mapping[str, Any] | None = None
+    ) -> Command[Future[Any]]:
         """Make a promise that somebody else settles; yielding gives a future with its `id`.
 
-        Raises: InvalidId for a bad name, WrongCall for a name used before in this run.
+        A callback's value is held against `schema`, a JSON schema. Raises: InvalidId for a bad name, WrongCall for a
+        name used before in this run, ValueError for a schema that is none, ConfigError without its library.
         """
         opts = self._opts.with_(timeout=timeout)
+        kwargs = {} if schema is None else {"schema": schemas.checked(schema)}
         id = self.position.next() if name is None else self.position.named(name)
-        return Command(context=self.position, id=id, kind=Kind.PROMISE, name=name or "promise", opts=opts, wait=False)
+        return Command(
+            context=self.position,
+            id=id,
+            kind=Kind.PROMISE,
+            name=name or "promise",
+            kwargs=kwargs,
+            opts=opts,
+            wait=False,
+        )
+
+    def approval(
+        self,
+        name: str,
+        *,
+        summary: str = "",
+        timeout: Duration | None = None,
+        approvers: Iterable[str] = (),
+        quorum: int = 1,
+        require_login: bool = False,
+        forbid_initiator: bool = False,
+        comment: Comment = "optional",
+        fields: Fields = (),
+    ) -> Command[Approval]:
+        """Ask people; yielding gives an `Approval` with its links, and yielding that gives the `Decision`.
+
+        Raises: InvalidId for a bad name, WrongCall for a name used before in this run, TypeError and ValueError for
+        rules that make no sense (see `Question`).
+        """
+        question = Question(
+            id=ids.named_id(self.id, name),
+            name=name,
+            summary=summary,
+            approvers=approvers,  # type: ignore[arg-type]  # checked and made a tuple there
+            quorum=quorum,
+            require_login=require_login,
+            forbid_initiator=forbid_initiator,
+            comment=comment,
+            fields=fields_of(fields),
+        )
+        opts = self._opts.with_(timeout=timeout)
+        self.position.named(name)
+        return Asking(context=self.position, question=question, opts=opts)
 
     def all(self, *members: Command[Any] | Future[Any] | Iterable[Command[Any] | Future[Any]]) -> All:
         """Wait for all; return their values in order, or raise the error of the first failed position."""

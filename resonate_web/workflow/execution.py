@@ -19,6 +19,7 @@ from resonate_web.errors import PlatformError, Unserializable
 from resonate_web.protocol import requests
 from resonate_web.protocol.records import Promise, PromiseState, Value
 from resonate_web.workflow import ending, issuing, recorded
+from resonate_web.workflow.approvals import Asking, decided
 from resonate_web.workflow.commands import REMOTE, All, Command, Future, Kind, Race, Winner
 from resonate_web.workflow.context import Context
 from resonate_web.workflow.coroutine import Raised, Returned
@@ -263,7 +264,7 @@ class Execution:
         if isinstance(command, Command):
             node = issuing.issue(self._tree, strand, command)
             if not command.wait:
-                return Future(node)
+                return issuing.begun(self._tree, node)
             strand.wait = Wait((node,), "one")
         elif isinstance(command, Future):
             strand.wait = Wait((issuing.own(strand, command),), "one")
@@ -309,6 +310,8 @@ class Execution:
         if record.state is PromiseState.PENDING:  # its deadline has passed and nobody has stored that yet
             timer = node.kind is Kind.SLEEP and node.command.until is not None
             record = replace(record, state=PromiseState.RESOLVED if timer else PromiseState.TIMEDOUT)
+        if isinstance(node.command, Asking):
+            return decided(record)
         try:
             return self._tree.world.codec.outcome(record)
         except Unserializable as unreadable:

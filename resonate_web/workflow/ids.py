@@ -64,6 +64,12 @@ def detached_id(counted: str) -> str:
     return f"{origin(counted)}:d{hashlib.blake2b(counted.encode(), digest_size=8).hexdigest()}"
 
 
+def first_try(id: str) -> str:
+    """Return the id of a run's first try: that of `order/42~2` is `order/42`."""
+    base, separator, number = id.rpartition("~")
+    return base if separator and number.isdecimal() else id
+
+
 def newer_id(id: str) -> str:
     """Return the id of the next try of a failed run: `order/42` -> `order/42~2` -> `order/42~3`."""
     base, sep, number = id.rpartition("~")

@@ -12,9 +12,11 @@ from resonate_web.errors import NotRegistered, WrongCall
 from resonate_web.protocol import tags
 from resonate_web.protocol.records import Promise, PromiseState
 from resonate_web.workflow import ending, recorded
+from resonate_web.workflow.approvals import Approval, Asking
 from resonate_web.workflow.codec import digest
 from resonate_web.workflow.commands import REMOTE, Command, Future, Kind, Race
 from resonate_web.workflow.context import Context
+from resonate_web.workflow.links import unbounded
 from resonate_web.workflow.nodes import Node, RaceNode, Strand, Wait, is_settled
 from resonate_web.workflow.tree import Tree
 
@@ -39,6 +41,12 @@ def issue(tree: Tree, strand: Strand, command: Command[Any]) -> Node:
     if not node.settled and tree.refusal is None:
         _begin(tree, node)
     return node
+
+
+def begun(tree: Tree, node: Node) -> Future[Any]:
+    """Return what the workflow gets of a child that it does not wait for."""
+    command = node.command
+    return Approval(node, command.question, tree.world.links) if isinstance(command, Asking) else Future(node)
 
 
 def members(tree: Tree, strand: Strand, joined: tuple[Command[Any] | Future[Any], ...]) -> tuple[Node, ...]:
@@ -79,7 +87,7 @@ def _describe(tree: Tree, node: Node) -> dict[str, Any]:
     if node.kind in (Kind.STEP, Kind.WORKFLOW):
         node.payload = codec.dumps([command.args, command.kwargs])
         # A local row is written when its body ends; this keeps when it began (ms).
-        at, mark, name = tree.world.now(), digest(node.payload), _quoted(command.name)
+        at, mark, name = tree.world.now(), digest(recorded.comparable(node.payload, node.id)), _quoted(command.name)
         kind = ',"kind":"workflow"' if node.kind is Kind.WORKFLOW else ""
         node.param = f'{{"at":{at},"digest":"{mark}","func":{name}{kind},"version":1}}'
         return {"digest": mark}
@@ -92,6 +100,11 @@ def _describe(tree: Tree, node: Node) -> dict[str, Any]:
         return dict(json.loads(node.param))
     if node.kind is Kind.SLEEP:
         node.param = '{"func":"sleep"}'
+    elif isinstance(command, Asking):
+        node.param = codec.dumps(command.question.document())
+        return command.question.rules()
+    elif node.kind is Kind.PROMISE and command.kwargs:
+        node.param = codec.dumps(command.kwargs)
     return {}
 
 
@@ -117,7 +130,9 @@ def _bound(tree: Tree, node: Node) -> None:
     """Set the deadline: an explicit one bounds everything attached below it."""
     now, command = tree.world.now(), node.command
     own_limit = now + (FOREVER if command.opts.timeout_ms is None else command.opts.timeout_ms)
-    if node.kind is Kind.DETACHED:
+    # The links of an approval end some time after its deadline: one that a run asks for in its third year works too.
+    free = isinstance(command, Asking) and unbounded(node.strand.timeout_at)
+    if free or node.kind is Kind.DETACHED:
         node.timeout_at = own_limit
         return
     node.timeout_at = min(own_limit, node.strand.timeout_at)

@@ -8,6 +8,7 @@ from typing import Any
 
 from resonate_web.protocol import requests, tags
 from resonate_web.protocol.records import EMPTY, PromiseState, Value
+from resonate_web.workflow.approvals import Asking
 from resonate_web.workflow.codec import to_data
 from resonate_web.workflow.commands import Kind
 from resonate_web.workflow.ids import attempt_id, origin
@@ -126,6 +127,8 @@ class Outbox:
             marks[tags.TIMER if node.command.until is not None else tags.EXTERNAL] = "true"
         elif node.kind is Kind.PROMISE:
             marks[tags.EXTERNAL] = "true"
+            if isinstance(node.command, Asking):
+                marks[tags.APPROVAL] = "true"
         elif node.kind in (Kind.RPC, Kind.DETACHED):
             marks[tags.TARGET] = node.command.opts.target or ""
             marks[tags.BRANCH] = node.id

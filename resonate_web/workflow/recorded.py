@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,8 @@ from resonate_web.protocol import tags
 from resonate_web.protocol.records import Promise, PromiseState, Value
 from resonate_web.workflow.codec import from_data
 from resonate_web.workflow.commands import Kind
+from resonate_web.workflow.ids import first_try, origin
+from resonate_web.workflow.links import steady
 
 ATTEMPT = "resonate_web:attempt"
 """Tag of the note that a failed attempt leaves below its step; its value is the attempt's number."""
@@ -61,7 +64,7 @@ def kind_of(promise: Promise, called: Mapping[str, Any] | None = None) -> Kind:
 
 def name_of(promise: Promise, called: Mapping[str, Any] | None = None) -> str:
     """Return the name of what a child executes or waits for."""
-    name = _called(promise, called).get("func")
+    name = None if tags.is_approval(promise.tags) else _called(promise, called).get("func")
     return name if isinstance(name, str) else promise.id.rpartition("@")[2]
 
 
@@ -75,13 +78,50 @@ def difference(recorded: Promise, kind: Kind, name: str, param: dict[str, Any], 
     named = "@" in recorded.id.partition(":")[2]  # a run's own id may well be a mail address
     if was is not kind or (not named and kind not in (Kind.SLEEP, Kind.PROMISE) and name_of(recorded) != name):
         return f"recorded: {was} {name_of(recorded)!r}; now: {kind} {name!r}"
-    if not check_args or kind in (Kind.SLEEP, Kind.PROMISE, Kind.RACE):
+    if kind is Kind.PROMISE:
+        return _other_question(recorded, name, param, check_args)
+    if not check_args or kind in (Kind.SLEEP, Kind.RACE):
         return None
     before = parameters(recorded)
     for part in ("digest", "args", "kwargs"):
-        if before.get(part) != param.get(part):
+        if not _same(before.get(part), param.get(part), recorded.id):
             return f"recorded: {was} {name!r} with other arguments than now"
     return None
+
+
+def _other_question(recorded: Promise, name: str, rules: dict[str, Any], check_args: bool) -> str | None:
+    """Compare promises and approvals: what is asked may be worded anew, who may answer may not."""
+    kinds = ("promise", "approval")
+    was, now = tags.is_approval(recorded.tags), bool(rules)
+    if was is not now:
+        return f"recorded: {kinds[was]} {name_of(recorded)!r}; now: {kinds[now]} {name!r}"
+    before = parameters(recorded)
+    changed = [part for part, rule in rules.items() if before.get(part) != rule]
+    if not (check_args and changed):
+        return None
+    return f"recorded: approval {name!r} with other rules than now: {', '.join(changed)}"
+
+
+def _same(before: Any, now: Any, id: str) -> bool:
+    if before == now:
+        return True
+    texts = [json.dumps(found, sort_keys=True, ensure_ascii=False) for found in (before, now)]
+    return comparable(texts[0], id) == comparable(texts[1], id)
+
+
+def comparable(arguments: str, id: str) -> str:
+    """Return encoded arguments of a child without what may differ between two replays that are the same.
+
+    A link to an approval has another text under other keys. The next try of a run keeps the records of the try
+    before, whose ids the arguments may hold.
+    """
+    arguments = steady(arguments)
+    mine = origin(id)
+    first = first_try(mine)
+    if first == mine:
+        return arguments
+    written, wanted = (json.dumps(found, ensure_ascii=False)[1:-1] for found in (mine, first))
+    return re.sub(rf"{re.escape(written)}(?![0-9])", lambda _: wanted, arguments)
 
 
 class Records:

@@ -11,6 +11,7 @@ from resonate_web.protocol.records import Promise
 from resonate_web.workflow.codec import Codec
 from resonate_web.workflow.context import Context, Info
 from resonate_web.workflow.coroutine import Coroutine
+from resonate_web.workflow.links import Links, no_links
 from resonate_web.workflow.nodes import Node, Strand
 from resonate_web.workflow.outbox import Outbox
 from resonate_web.workflow.recorded import Records, parameters
@@ -29,6 +30,8 @@ class World:
     """Where runs are sent that name no other target."""
     address: str
     """Where this process is told of promises settled by others."""
+    links: Links = no_links
+    """Makes the addresses of approval pages."""
 
 
 @dataclass(slots=True)

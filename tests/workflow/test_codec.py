@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from resonate_web.errors import ApplicationError, Canceled, TimedOut, Unserializable
 from resonate_web.protocol.records import EMPTY, Promise, PromiseState, Value
 from resonate_web.workflow.codec import Codec, error_document, from_data, to_data
+from resonate_web.workflow.decisions import Decision, Vote
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 # The reserved words appear often, so that a user's own dict of the reserved shape is tried.
@@ -32,6 +33,14 @@ LEAVES = (
     | st.decimals(allow_nan=False)
     | st.uuids()
     | st.binary()
+    | st.builds(Vote, by=st.none() | TEXT, decision=st.sampled_from(["approve", "reject"]), at=st.integers())
+    | st.builds(
+        Decision,
+        outcome=st.sampled_from(["approved", "rejected", "timedout", "revoked"]),
+        comment=TEXT,
+        fields=st.dictionaries(KEYS, TEXT, max_size=3),
+        votes=st.lists(st.builds(Vote, decision=st.just("reject")), max_size=2).map(tuple),
+    )
 )
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20
@@ -57,6 +66,8 @@ def test_the_text_is_canonical(value: Any) -> None:
     "value",
     [
         {"__type": "datetime", "value": "not a date"},
+        {"__type": "resonate:decision", "value": {"decision": "maybe"}},
+        {"__type": "resonate:vote", "value": "approve"},
         {"__type": "dict", "value": {"__type": "dict", "value": []}},
         {"__type": ["a", "list"], "value": None},
         {"__type": {"__type": 1, "value": 2}, "value": {"__type": 3, "value": 4}},
