@@ -36,6 +36,7 @@ class Attempt:
     def __init__(self, engine: Host[Attempt], acquired: Acquired, lease_until: int) -> None:
         self.id = acquired.task.id
         self.version = acquired.task.version
+        self.born_at = acquired.promise.created_at
         self.refusals = acquired.task.refusals
         self.lease_until = lease_until
         self.awaiting: tuple[str, ...] | None = None
@@ -50,6 +51,7 @@ class Attempt:
         self._inbox: list[Happening] = []
         self._active = False
         self._numbers: dict[str, int] = {}
+        self._backing_off: dict[tuple[str, int], Node] = {}  # by step and failed attempt
         self._granted: int | None = None  # the version of a resumption that has not been taken in yet
 
     # Entrances
@@ -83,6 +85,15 @@ class Attempt:
     def unblocked(self, promise: Promise) -> None:
         """Take in a promise that somebody settled while steps are in flight."""
         self.post(lambda: self._run().settled([promise]))
+
+    def proceed(self) -> None:
+        """Start the steps that wait for a retry at once."""
+
+        def due() -> None:
+            for step, number in list(self._backing_off):
+                self._due(step, number)
+
+        self.post(due)
 
     def announce(self, node: Node) -> None:
         """Store the pending row of a step that runs long."""
@@ -178,6 +189,12 @@ class Attempt:
         self.fulfilling = entries[-1].purpose == "fulfill"
         if entries[-1].purpose == "suspend":
             self.awaiting = self._run().awaited()
+        try:
+            if self.lease_until <= self._engine.clock.elapsed() and not self._engine.confirm_lease(self):
+                return
+        except StoreError:
+            self._later(lambda: self._resend(entries))
+            return
         batch = [entry.request for entry in entries]
         self._engine.server.post(batch, lambda answers: self.post(lambda: self._applied(entries, answers)))
 
@@ -279,7 +296,13 @@ class Attempt:
             return
         self._engine.emit("step_failed", self.id, step=node.command.name, attempt=number, detail=verdict.error)
         self._run().attempt_failed(node, number, verdict.note)
-        self._engine.at(verdict.at, lambda: self._again(node))
+        self._backing_off[node.id, number] = node
+        self._engine.at(verdict.at, lambda: self._due(node.id, number))
+
+    def _due(self, step: str, number: int) -> None:
+        node = self._backing_off.pop((step, number), None)
+        if node is not None:  # else it was begun before its time
+            self._again(node)
 
     def _again(self, node: Node) -> None:
         if not self.over and node.id in self._run().bodies:

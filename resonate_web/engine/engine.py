@@ -25,6 +25,7 @@ from resonate_web.workflow import recorded
 from resonate_web.workflow.codec import Codec
 from resonate_web.workflow.context import Context
 from resonate_web.workflow.execution import Execution
+from resonate_web.workflow.links import Links
 from resonate_web.workflow.registry import Registered, Registry, is_workflow
 from resonate_web.workflow.tree import World
 
@@ -48,6 +49,7 @@ class Engine:
         events: Events,
         around_step: Callable[[], AbstractContextManager[object]] | None,
         loops: Loops,
+        links: Links,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -73,6 +75,7 @@ class Engine:
             now=server.now,
             target=f"poll://any@{settings.group}",
             address=f"poll://uni@{settings.group}/{self.pid}",
+            links=links,
         )
         self._code: str | None = None
 
@@ -209,7 +212,9 @@ class Engine:
         """
         self.stopping = True
         self.roster.close()
-        self.turns.close(grace_ms)
+        began = self.clock.elapsed()
+        self.steps.finish(grace_ms)
+        self.turns.close(max(0, grace_ms - (self.clock.elapsed() - began)))
         held = self.roster.held()
         for attempt in held:
             attempt.close()

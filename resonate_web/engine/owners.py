@@ -18,6 +18,7 @@ from pathlib import Path
 from weakref import WeakSet
 
 from resonate_web.errors import StoreUnavailable
+from resonate_web.store.base import Finding
 
 STALE_AFTER = 60.0
 """Seconds before the free file of somebody who holds nothing is removed: its owner may be about to lock it."""
@@ -148,6 +149,35 @@ class Owners:
         """Return the files of other processes: to close one of this process would free its lock."""
         own = {o._name for o in _own()}
         return [p for p in sorted(self._folder.iterdir()) if p.name not in own]
+
+
+def examine(folder: Path) -> Finding:
+    """Look at the folder and at who of those in it lives, without a file of one's own."""
+    if not folder.exists():
+        return Finding("ok", "processes", f"none has started yet; {folder} will be made")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        text = f"{folder} must be readable and writable for this user, or takeovers wait for leases"
+        return Finding("error", "processes", text)
+    own = {o._name for o in _own() if o._folder == folder}
+    found = [path for path in folder.iterdir() if path.name not in own and _content(path) is not None]
+    living = len(own) + sum(map(_lives, found))
+    return Finding(
+        "ok", "processes", f"{living} executing on this host, {len(found) + len(own) - living} gone ({folder})"
+    )
+
+
+def _lives(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 _OPEN: WeakSet[Owners] = WeakSet()

@@ -20,6 +20,9 @@ SUSPECT = 2
 """A run that lost this many owners without a checkpoint is held alone of its kind: when its process dies again, it
 was not for another one of them, and a run that was only nearby is not blamed for what others did."""
 
+PROCEED = "resonate_web:proceed"
+"""Tag of a note to the process that holds a run: its steps that wait for a retry start at once. Its value is the run."""
+
 
 class Roster:
     """Who runs here. Called by the committing thread and by pool threads."""
@@ -95,6 +98,8 @@ class Roster:
         if fresh:
             attempt.begin()
         else:
+            if attempt.born_at != acquired.promise.created_at:
+                attempt.post(attempt.close)  # of a run that was pruned; this one has its id
             attempt.resume(version, acquired.records, lease_until)
 
     def forgo(self, task_id: str) -> None:
@@ -108,6 +113,9 @@ class Roster:
 
     def unblock(self, promise: Promise) -> None:
         """Pass news of a settled promise to the runs that wait for it."""
+        noted = self._held.get(promise.tags.get(PROCEED, ""))
+        if noted is not None:
+            noted.proceed()
         for attempt in self.held():
             if attempt.waits_for(promise.id):
                 attempt.unblocked(promise)

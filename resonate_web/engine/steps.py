@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,9 @@ Verdict = Ended | Retry
 
 
 class Steps:
-    """Runs bodies. `around` opens the framework's world for each attempt, such as an app context."""
+    """Runs bodies. `around` opens the framework's world for each attempt, such as an app context; an async step
+    enters it as an asynchronous one, if it is that too.
+    """
 
     def __init__(
         self,
@@ -65,6 +68,13 @@ class Steps:
         self._now = now
         self._around = around or nullcontext
         self._retry_of = retry_of
+        self._awaited = 0
+        self._ended_one = threading.Condition()
+
+    def finish(self, grace_ms: int) -> None:
+        """Wait at most `grace_ms` until no async body is in flight; those on threads are the pool's."""
+        with self._ended_one:
+            self._ended_one.wait_for(lambda: not self._awaited, grace_ms / 1000)
 
     def run(self, node: Node, ctx: StepContext, done: Callable[[Verdict], None]) -> Verdict | None:
         """Run one attempt in this thread and return its verdict; an async body returns None and calls `done` later."""
@@ -97,17 +107,33 @@ class Steps:
         done: Callable[[Verdict], None],
     ) -> None:
         async def body() -> Any:
-            with self._around():
+            around = self._around()
+            if isinstance(around, AbstractAsyncContextManager):  # its work may block, and this is an event loop
+                async with around:
+                    return await fn(*args, **kwargs)
+            with around:
                 return await fn(*args, **kwargs)
 
         def finished(future: Future[Any]) -> None:
             try:
-                verdict: Verdict = self._ended(future.result(), node)
-            except BaseException as error:
-                verdict = self._failed(error, node, ctx.attempt)
-            done(verdict)
+                if not future.cancelled():  # else the process stops: another one takes the run over
+                    done(self._outcome(future, node, ctx))
+            finally:
+                self._count(-1)
 
-        self._run_async(body()).add_done_callback(finished)
+        self._count(1)
+        self._run_async(body).add_done_callback(finished)
+
+    def _outcome(self, future: Future[Any], node: Node, ctx: StepContext) -> Verdict:
+        try:
+            return self._ended(future.result(), node)
+        except BaseException as error:
+            return self._failed(error, node, ctx.attempt)
+
+    def _count(self, change: int) -> None:
+        with self._ended_one:
+            self._awaited += change
+            self._ended_one.notify_all()
 
     def _ended(self, result: Any, node: Node) -> Ended:
         try:

@@ -3,68 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import copy
-import os
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
-from resonate_web.clock import Clock, SystemClock
-from resonate_web.config import Settings
-from resonate_web.engine.events import Events
-from resonate_web.errors import NotFound, ResonateError, Stopped, WrongCall
+from resonate_web.errors import CallerError, NotFound, ResonateError
+from resonate_web.flow import Commit, Flow, Read
 from resonate_web.machine.rows import seen
 from resonate_web.machine.state import Keys
 from resonate_web.protocol import tags
 from resonate_web.protocol.records import Promise, PromiseState
-from resonate_web.protocol.requests import PromiseGet, PromiseSearch, Request, Response
+from resonate_web.protocol.requests import PromiseSearch, Request, Response
 from resonate_web.resonate import launch as starting
-from resonate_web.resonate import retrying
+from resonate_web.resonate import proceeding, retrying
 from resonate_web.resonate.handle import Handle, refuse_blocking
-from resonate_web.resonate.home import Home
 from resonate_web.resonate.launch import Launch
+from resonate_web.resonate.opened import Opened
 from resonate_web.resonate.options import Options
-from resonate_web.resonate.promises import Promises
-from resonate_web.resonate.runtime import Runtime
 from resonate_web.resonate.view import RunView, view
-from resonate_web.resonate.waiter import Waiter
+from resonate_web.server.pruning import Pruned, prune
 from resonate_web.workflow import ids
-from resonate_web.workflow.codec import Codec
-from resonate_web.workflow.registry import Registry
+from resonate_web.workflow.commands import to_ms
 from resonate_web.workflow.retry import RetryPolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-class Resonate:
+class Resonate(Opened):
     """Durable workflows in this process. Constructing it opens nothing; the first use does."""
 
-    def __init__(
-        self,
-        settings: Settings | None = None,
-        *,
-        registry: Registry | None = None,
-        codec: Codec | None = None,
-        dependencies: dict[str, object] | None = None,
-        around_step: Callable[[], AbstractContextManager[object]] | None = None,
-        clock: Clock | None = None,
-        make_runtime: Callable[..., Runtime] = Runtime,
-    ) -> None:
-        self.settings = settings or Settings()
-        self.registry = registry or Registry()
-        self.codec = codec or Codec()
-        self.events = Events()
-        self.promises = Promises(self)
-        self._dependencies: dict[str, object] = {} if dependencies is None else dependencies
-        self._around_step = around_step
-        self._clock = clock or SystemClock()
-        self._make_runtime = make_runtime
-        self._options = Options()
-        self._home = Home()
+    _options = Options()
 
     # Declaring
 
@@ -117,14 +90,7 @@ class Resonate:
 
         Raises: InvalidId, NotRegistered, Unserializable, TooLarge, IdInUse, StoreUnavailable.
         """
-        self._use()
-        call, id = self._call(id, fn, args, kwargs, options)
-        while True:
-            launched = self.wait(self._begin(call, id, lead=True), None)
-            again = self._decide(call, launched)
-            if again is None:
-                return self._joined(call, launched)
-            id = again
+        return self.on_thread.perform(self.launching(id, fn, args, kwargs, options))
 
     async def alaunch(
         self,
@@ -135,13 +101,25 @@ class Resonate:
         options: Options | None = None,
     ) -> Launch:
         """Await `launch`."""
-        self._use()
+        return await self.on_loop.perform(self.launching(id, fn, args, kwargs, options))
+
+    def launching(
+        self,
+        id: str,
+        fn: Callable[..., Any] | str,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        options: Options | None = None,
+    ) -> Flow[Launch]:
+        """Return the flow of `launch`."""
         call, id = self._call(id, fn, args, kwargs, options)
         while True:
-            launched = await asyncio.wrap_future(self._begin(call, id, lead=False))
-            again = self._decide(call, launched)
+            launched: Launch = yield Commit(partial(self._begin, call, id))
+            if launched.created:
+                return launched
+            again = yield Read(partial(self._decide, call, launched))
             if again is None:
-                return self._joined(call, launched)
+                return (yield Read(partial(self._joined, call, launched)))  # type: ignore[no-any-return]
             id = again
 
     def begin_run(self, id: str, fn: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> Handle[Any]:
@@ -174,16 +152,39 @@ class Resonate:
         """
         refuse_blocking("retry()", "await aretry()", waits=False)
         self._use()
-        new, batch = self._retrial(id)
+        new, batch = self.retrial(id)
         self.wait(self._post(batch, lambda answers: answers[0], lead=True), None)
         return Handle(self, new)
 
     async def aretry(self, id: str) -> Handle[Any]:
         """Await `retry`."""
         self._use()
-        new, batch = self._retrial(id)
+        new, batch = self.retrial(id)
         await asyncio.wrap_future(self._post(batch, lambda answers: answers[0], lead=False))
         return Handle(self, new)
+
+    def proceed(self, id: str) -> None:
+        """Let a blocked run go on, or start its failed steps now that wait for their next attempt.
+
+        Raises: NotFound, CallerError when nothing holds the run back that could be lifted.
+        """
+        refuse_blocking("proceed()", "await aproceed()", waits=False)
+        self.on_thread.perform(self._proceeding(id))
+
+    async def aproceed(self, id: str) -> None:
+        """Await `proceed`."""
+        await self.on_loop.perform(self._proceeding(id))
+
+    def check(
+        self,
+        id: str,
+        fn: Callable[..., Any] | str,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        options: Options | None = None,
+    ) -> None:
+        """Raise what a later `launch` would raise of these arguments; nothing is written."""
+        self._call(id, fn, args, kwargs, options)
 
     # Reading
 
@@ -195,13 +196,6 @@ class Resonate:
         """Await `get`."""
         return self.get(id)
 
-    def record(self, id: str) -> Promise:
-        """Return a promise as last committed. Raises: NotFound."""
-        promise = self._find(id)
-        if promise is None:
-            raise NotFound(f"no promise has the id {id!r}")
-        return promise
-
     def view(self, id: str) -> RunView | None:
         """Return a run with its children, the newest try of a failed one; None when there is none."""
         id = ids.normal(id)
@@ -211,9 +205,11 @@ class Resonate:
             found = found if current == found.promise.id else self._look(current)
         return None if found is None else replace(found, id=id)
 
-    def runs(self, *, after: str | None = None, limit: int = 100) -> list[Promise]:
-        """List started runs by id."""
-        request = PromiseSearch(tags={starting.ROOT: "true"}, cursor=after, limit=limit)
+    def runs(
+        self, *, after: str | None = None, limit: int = 100, state: PromiseState | None = None
+    ) -> list[Promise]:
+        """List started runs by id, of one state or of all."""
+        request = PromiseSearch(tags={starting.ROOT: "true"}, state=state, cursor=after, limit=limit)
         return list(self.runtime.server.read(request)[0].promises)
 
     def tree(self, id: str) -> list[Promise]:
@@ -228,95 +224,31 @@ class Resonate:
             if cursor is None:
                 return found or [self.record(id)]
 
-    def secret(self) -> bytes:
-        """Return the store's 32 random bytes: the signing key of last resort."""
-        return self.runtime.store.secret()
+    # Keeping
 
-    # Life cycle
+    def prune(self, older_than: float | timedelta, *, dry_run: bool = False, limit: int = 10_000) -> Pruned:
+        """Delete at most `limit` runs and promises that ended this long ago (seconds), with all that belongs to them.
 
-    @property
-    def runtime(self) -> Runtime:
-        """Return what this process has open, opening it if necessary; a forked child gets its own."""
-        home = self._home
-        runtime = home.runtime
-        if runtime is None or runtime.process != os.getpid():
-            with home.lock:
-                runtime = home.runtime
-                if runtime is None or runtime.process != os.getpid():
-                    if home.closed:
-                        raise Stopped("this Resonate is closed")
-                    runtime = home.runtime = self._made()
-        return runtime
-
-    def ensure_started(self) -> None:
-        """Start executing runs in this process, if that has not happened; cheap when it has."""
-        runtime = self.runtime
-        if not runtime.started:
-            with self._home.lock:
-                runtime = self.runtime  # it may have been closed meanwhile
-                if not runtime.started:
-                    runtime.start()
-
-    def _use(self) -> None:
-        if self.settings.autostart != "off":
-            self.ensure_started()
-
-    def close(self) -> None:
-        """Stop taking work, let steps in flight end within the grace period, release the rest; repeatable."""
-        self._home.close()
-
-    def now(self) -> int:
-        """Return the server's time in ms; it never goes back."""
-        return self.runtime.server.now()
-
-    def wait(self, future: Future[T], timeout_ms: int | None) -> T:
-        """Wait for a future in the way that this process waits."""
-        return self.runtime.turns.wait(future, timeout_ms)
-
-    def settlement(self, id: str) -> Future[Promise]:
-        """Return a future of a promise's settled record.
-
-        Raises: NotFound, WrongCall when it is pending and nothing of this process would notice its end.
+        What something pending still waits for stays. A deleted id is unknown: it can run again. No engine is started.
+        Raises: CallerError for an age below the lease, when somebody may still be writing; WrongCall, StoreUnavailable.
         """
-        self._use()
-        waiter = Waiter(self.runtime.server, id)
-        future = waiter.future
-        try:
-            now = self.record(id)
-            if now.state is PromiseState.PENDING and not self.runtime.started:
-                raise WrongCall(
-                    f"{id!r} is pending, and with autostart off nobody would notice its end: ensure_started()"
-                )
-        except ResonateError:
-            future.cancel()
-            raise
-        if now.state is not PromiseState.PENDING:
-            waiter(now)
-        self._home.expect(future)
-        return future
-
-    def ask(self, request: Request, answered: Callable[[Response], T], *, lead: bool) -> Future[T]:
-        """Submit one request; the future holds `answered(response)`."""
-        self._use()
-        return self._post([request], lambda answers: answered(answers[0]), lead=lead)
+        refuse_blocking("prune()", "await asyncio.to_thread(resonate.prune, ...)", waits=False)
+        now, age = self.now(), to_ms(older_than)
+        if age < self.settings.lease_ms:
+            raise CallerError(
+                f"prune() keeps what ended within the last {self.settings.lease_ms} ms (RESONATE_LEASE_MS)"
+            )
+        return prune(self.runtime.store, now=now, before=now - age, limit=limit, dry_run=dry_run)
 
     # Inside
 
-    def _post(self, batch: list[Request], answered: Callable[[list[Response]], T], *, lead: bool) -> Future[T]:
-        future: Future[T] = Future()
-
-        def done(answers: Any) -> None:
-            if not future.set_running_or_notify_cancel():
-                return  # whoever waited has gone
-            try:
-                if isinstance(answers, BaseException):
-                    raise answers
-                future.set_result(answered(list(answers)))
-            except BaseException as error:
-                future.set_exception(error)
-
-        self.runtime.server.post(batch, done, lead=lead)
-        return future
+    def _proceeding(self, id: str) -> Flow[None]:
+        run: RunView | None = yield Read(lambda: self.view(id))
+        if run is None:
+            raise NotFound(f"no run has the id {id!r}")
+        token = self._home.token(self.runtime)
+        batch = proceeding.requests_for(run, group=self.settings.group, now=self.now(), token=token)
+        yield Commit(lambda lead: self.submit(batch, partial(proceeding.check, id), lead=lead))
 
     def _call(
         self,
@@ -331,7 +263,8 @@ class Resonate:
         entry = self.registry.of(fn, options.version)
         return starting.call(self.codec, entry, args, kwargs or {}, options, self.settings.max_body), id
 
-    def _begin(self, call: starting.Call, id: str, *, lead: bool) -> Future[Launch]:
+    def _begin(self, call: starting.Call, id: str, lead: bool) -> Future[Launch]:
+        self._use()
         token = self._home.token(self.runtime)
         group = self.settings.group
         request = starting.request(call, id, now=self.now(), group=group, token=token)
@@ -346,20 +279,19 @@ class Resonate:
 
     def _decide(self, call: starting.Call, launched: Launch) -> str | None:
         """Return the id to start instead when the run has failed and a new try is wanted."""
-        if launched.created or call.options.on_failed != "new":
+        if call.options.on_failed != "new":
             return None
         starting.join(call, launched.id, launched.promise)
         last = starting.newest(launched.id, launched.promise, self._find, ids.newer_id)
         return ids.newer_id(last.id) if starting.failed(last) else None
 
     def _joined(self, call: starting.Call, launched: Launch) -> Launch:
-        if launched.created:
-            return launched
         starting.join(call, launched.id, launched.promise)
         last = starting.newest(launched.id, launched.promise, self._find, ids.newer_id)
         return Launch(id=last.id, promise=last, created=False)
 
-    def _retrial(self, id: str) -> tuple[str, list[Request]]:
+    def retrial(self, id: str) -> tuple[str, list[Request]]:
+        """Return the id of the next try of a failed run, and the group that starts it. Raises: as `retry`."""
         runtime = self.runtime
         last = starting.newest(id, self.record(id), self._find, ids.newer_id)
         children = runtime.server.children(last.id)
@@ -373,18 +305,3 @@ class Resonate:
         root, *children = (seen(rows.promises[key][0].record, now) for key in (id, *rows.owned.get(id, ())))
         task = rows.tasks.get(id)
         return view(id, root, task[0] if task else None, children)
-
-    def _find(self, id: str) -> Promise | None:
-        return self.runtime.server.read(PromiseGet(id=ids.normal(id)))[0].promise
-
-    def _made(self) -> Runtime:
-        atexit.register(self._home.close)
-        return self._make_runtime(
-            settings=self.settings,
-            clock=self._clock,
-            registry=self.registry,
-            codec=self.codec,
-            dependencies=self._dependencies,
-            events=self.events,
-            around_step=self._around_step,
-        )

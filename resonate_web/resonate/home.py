@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import weakref
 from concurrent.futures import Future, InvalidStateError
+from typing import Any
 
 from resonate_web.errors import Stopped
-from resonate_web.protocol.records import Promise
 from resonate_web.resonate.runtime import Runtime
+from resonate_web.workflow.links import Links, no_links
 
 
 class Home:
@@ -19,8 +21,10 @@ class Home:
         self.lock = threading.RLock()
         self.runtime: Runtime | None = None
         self.closed = False
+        self.links: Links = no_links
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._count = 0
-        self._expected: set[Future[Promise]] = set()
+        self._expected: set[Future[Any]] = set()
         _HOMES.add(self)
 
     def token(self, runtime: Runtime) -> str:
@@ -29,7 +33,11 @@ class Home:
             self._count += 1
             return f"{runtime.name}-{self._count}"
 
-    def expect(self, future: Future[Promise]) -> None:
+    def link(self, id: str, approver: str, expires_at: int) -> str:
+        """Return the address of an approval's page, by the `links` of this moment. Raises: ConfigError."""
+        return self.links(id, approver, expires_at)
+
+    def expect(self, future: Future[Any]) -> None:
         """Note that somebody waits: after `close` nothing else would end that."""
         expected = self._expected
         expected.add(future)
@@ -39,6 +47,7 @@ class Home:
         """Start afresh in a forked child."""
         self.lock = threading.RLock()
         self._expected = set()
+        self.loop = None
         if self.runtime is not None:
             # The parent's connections must not be closed here: closing them would drop the parent's locks.
             _LEFT_TO_PARENT.append(self.runtime)

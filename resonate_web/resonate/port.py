@@ -30,6 +30,10 @@ class Client(Protocol):
         """Return a future of a promise's settled record. Raises: NotFound."""
         ...
 
+    def changes(self, id: str) -> Future[None]:
+        """Return a future that is done when something of a run is recorded. Raises: WrongCall."""
+        ...
+
     def wait(self, future: Future[T], timeout_ms: int | None) -> T:
         """Wait for a future in the way that this process waits."""
         ...

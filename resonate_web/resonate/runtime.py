@@ -22,6 +22,7 @@ from resonate_web.store.base import Store
 from resonate_web.store.open import open_store
 from resonate_web.turns import Turns
 from resonate_web.workflow.codec import Codec
+from resonate_web.workflow.links import Links
 from resonate_web.workflow.registry import Registry
 
 
@@ -38,6 +39,7 @@ class Runtime:
         dependencies: Mapping[str, object],
         events: Events,
         around_step: Callable[[], AbstractContextManager[object]] | None,
+        links: Links,
         store: Store | None = None,
         turns: Turns | None = None,
         name: str | None = None,
@@ -56,6 +58,7 @@ class Runtime:
         self._dependencies = dependencies
         self._events = events
         self._around_step = around_step
+        self._links = links
         self._pump: Pump | None = None
         self._heartbeat: Heartbeat | None = None
 
@@ -80,6 +83,7 @@ class Runtime:
                 events=self._events,
                 around_step=self._around_step,
                 loops=self.loops,
+                links=self._links,
             )
             self.server.worker = self.engine.roster
         self._pump = Pump(
@@ -109,13 +113,14 @@ class Runtime:
         self.store.close()
 
     def _owners(self) -> Owners | NoOwners:
-        folder = _run_dir(self._settings)
+        folder = run_dir(self._settings)
         if folder is None:
             return NoOwners(self.name)
         return Owners(folder, self.name, self._settings.group)
 
 
-def _run_dir(settings: Settings) -> Path | None:
+def run_dir(settings: Settings) -> Path | None:
+    """Return the folder by whose files processes on this host see each other live; None where there is one only."""
     if settings.run_dir:
         return Path(settings.run_dir)
     if settings.store.startswith("sqlite:///"):

@@ -1,4 +1,4 @@
-"""Somebody who waits for a promise: tells a future, and is forgotten with it."""
+"""Somebody who waits for a promise, or for news of a run: tells a future, and is forgotten with it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,32 @@ class Waiter:
             pass
 
 
+class News:
+    """A follower that fulfils `future` when something of a run is recorded, and leaves the server as a waiter does."""
+
+    __slots__ = ("__weakref__", "future")
+
+    def __init__(self, server: Server, id: str) -> None:
+        self.future: Future[None] = Future()
+        me = weakref.ref(self)
+        server.follow(id, self)
+        self.future.add_done_callback(lambda _: _unfollow(server, id, me))
+
+    def __call__(self) -> None:
+        """Take the news."""
+        try:
+            self.future.set_result(None)
+        except InvalidStateError:  # told twice, or whoever waited has gone
+            pass
+
+
 def _leave(server: Server, id: str, waiter: weakref.ref[Waiter]) -> None:
     found = waiter()
     if found is not None:
         server.unwatch(id, found)
+
+
+def _unfollow(server: Server, id: str, news: weakref.ref[News]) -> None:
+    found = news()
+    if found is not None:
+        server.unfollow(id, found)

@@ -62,7 +62,7 @@ class Group:
         self.news.clear()
         with ExitStack() as stack:
             transaction = LazyTransaction(store, stack)
-            working = self.working = WorkingSet(transaction.load, cache)
+            working = self.working = WorkingSet(transaction.load, cache, self.now)
             for batch in self.batches:
                 self.answers.append(self._batch(working, batch))
             self._follow(working)

@@ -83,6 +83,7 @@ class Pump:
                 self._news()
         except StoreError as error:
             log.warning("the pump will try again: %s", error)
+            self._seen = None  # what others wrote has not been taken in
             now = self._clock.now()
             self._due_at = now + self._poll_ms
             self._lenient_until = now + self._poll_ms + self._renew_ms
@@ -115,7 +116,7 @@ class Pump:
             self._arm(self._due_at)
 
     def _news(self) -> None:
-        """Take what others left for this process: messages, and the end of what is watched here."""
+        """Take what others left for this process: messages, what is watched and what is followed here."""
         addresses = self._server.worker.addresses()
         messages = self._server.store.messages(addresses, MAX_GROUP) if addresses else ()
         for message in messages:
@@ -125,6 +126,9 @@ class Pump:
             for answer in self._server.read(*(requests.PromiseGet(id=id) for id in watched[i : i + MAX_GROUP])):
                 if answer.promise is not None and answer.promise.state is not PromiseState.PENDING:
                     self._server.announce(answer.promise)
+        followers = self._server.followers
+        if followers:
+            followers.compare(self._server.store.traces(followers.runs()))
 
     def _take(self, message: Message) -> None:
         if message.promise is not None:

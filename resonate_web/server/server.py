@@ -19,6 +19,7 @@ from resonate_web.protocol.records import Promise, PromiseState
 from resonate_web.protocol.requests import Request, Response
 from resonate_web.server.cache import RowCache
 from resonate_web.server.committer import Batch, Committer
+from resonate_web.server.followers import Follower, Followers
 from resonate_web.server.group import Group
 from resonate_web.server.searching import search
 from resonate_web.server.working import WorkingSet
@@ -51,6 +52,7 @@ class Server:
         self._committer = Committer(self._commit, lambda work: turns.lane("committer").soon(work))
         self._watchers: dict[str, list[Watcher]] = {}
         self._watching = threading.Lock()
+        self.followers = Followers()
         self._last = 0
         self.commits = 0
         """Committed groups that wrote something; a figure for benchmarks and tests."""
@@ -135,6 +137,17 @@ class Server:
                 watchers.remove(watcher)
             if not watchers:
                 self._watchers.pop(id, None)
+
+    def follow(self, id: str, follower: Follower) -> None:
+        """Call `follower` whenever something of a run was recorded, later tries included; it must not block.
+
+        At once for commits of this process, by the pump for those of others. It may be called without news.
+        """
+        self.followers.add(id, follower)
+
+    def unfollow(self, id: str, follower: Follower) -> None:
+        """Forget a follower."""
+        self.followers.remove(id, follower)
 
     def watched(self) -> list[str]:
         """Return the ids that somebody watches."""
@@ -229,6 +242,9 @@ class Server:
         if self._watchers:
             for promise_record in settled:
                 self.announce(promise_record)
+        if self.followers and written:
+            rows = (row for row, _ in working.committed())
+            self.followers.recorded(row.id if isinstance(row, TaskRow) else row.record.id for row in rows)
         if wake is not None:
             self.wake(wake)
 

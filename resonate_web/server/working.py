@@ -35,9 +35,10 @@ class WorkingSet:
     revision that it rests on. Without one, everything is loaded.
     """
 
-    def __init__(self, load: Callable[[Keys], Rows], cache: RowCache | None) -> None:
+    def __init__(self, load: Callable[[Keys], Rows], cache: RowCache | None, now: int = 0) -> None:
         self._load = load
         self._cache = cache
+        self._now = now
         self._promises: dict[str, PromiseRow | None] = {}
         self._tasks: dict[str, TaskRow | None] = {}
         self._schedules: dict[str, ScheduleRow | None] = {}
@@ -98,6 +99,8 @@ class WorkingSet:
             return False
         promise = self._cache.promises.get(id)
         task = self._cache.tasks.get(id)
+        if task is not None and (task[0].expires_at or 0) <= self._now:
+            return False  # somebody else may have ended the run, and it may have been pruned and started anew
         if promise is not None and (task is not None or not _targeted(promise[0])):
             self._promises[id], self._base["promise", id] = promise
             self._tasks[id], self._base["task", id] = task or (None, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from resonate_web.machine.state import Keys, Message, PromiseRow, ScheduleRow, TaskRow, Write
 from resonate_web.machine.steps import Step
@@ -16,7 +16,8 @@ from resonate_web.protocol.records import PromiseState, TaskState
 class Rows:
     """Rows by id, each with its revision. `owned` and `trees` list promise ids, sorted, for every key asked for.
 
-    The rows of these ids are in `promises` and `tasks` too. A key that was asked for and is missing does not exist.
+    The rows of these ids, and those of all spans, are in `promises` and `tasks` too. A key that was asked for and is
+    missing does not exist.
     """
 
     promises: dict[str, tuple[PromiseRow, int]] = field(default_factory=dict)
@@ -59,6 +60,19 @@ class Held:
     pid: str
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of an examination: how it is, what was looked at, what was found and what to do."""
+
+    level: Literal["ok", "warning", "error"]
+    subject: str
+    text: str
+
+
+Trace = tuple[int, ...]
+"""Figures about the rows of a run, to be compared with earlier ones of the same store."""
+
+
 class Transaction(Protocol):
     """A write transaction: what was read in it stays true until it ends."""
 
@@ -73,6 +87,13 @@ class Transaction(Protocol):
         error the transaction can only end, and nothing of it stays.
         Raises: StoreConflict when a revision or a fence differs, StoreUnavailable when the store cannot be written,
         StoreError when a value cannot be stored.
+        """
+        ...
+
+    def delete(self, revisions: Mapping[str, int]) -> None:
+        """Delete promises, each at the revision given, together with their tasks; all or none.
+
+        After an error the transaction can only end. Raises: StoreConflict, StoreUnavailable.
         """
         ...
 
@@ -136,11 +157,31 @@ class Store(Protocol):
         """List halted tasks that carry a refusal."""
         ...
 
+    def settled_roots(self, *, before: int, after: str, limit: int) -> Sequence[PromiseRow]:
+        """List promises by id: id > `after`, settled at `before` (ms) or earlier, without an owner or detached."""
+        ...
+
+    def awaited(self) -> frozenset[str]:
+        """Return the ids by which pending, acquired and halted tasks were resumed: they have not acted on it yet."""
+        ...
+
+    def traces(self, roots: Sequence[str]) -> Mapping[str, Trace]:
+        """Return for each root id what differs after a promise or task of its run was written, without being exact.
+
+        Of the run are the root itself, ids that begin with `<root>:`, and those of later tries, `<root>~`. Callbacks
+        and listeners do not count. Cheap enough to poll.
+        """
+        ...
+
     def watch(self) -> int:
         """Return a number that changes when a commit happened, in this or another process; cheap enough to poll.
 
         Numbers of different processes cannot be compared.
         """
+        ...
+
+    def examine(self) -> Sequence[Finding]:
+        """Look at what the store rests on. A store that cannot be used is an error among the findings, never raised."""
         ...
 
     def secret(self) -> bytes:

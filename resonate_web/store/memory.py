@@ -28,7 +28,7 @@ from resonate_web.machine.steps import Dispatch, Expire, Fire, Notify, Step, Tim
 from resonate_web.protocol.records import PromiseState, TaskState
 from resonate_web.protocol.tags import is_detached, is_external, is_timer
 from resonate_web.store.agenda import Agenda, serves, widest
-from resonate_web.store.base import Change, Due, Held, Rows
+from resonate_web.store.base import Change, Due, Finding, Held, Rows, Trace
 from resonate_web.store.forks import ForkAware, watch_forks
 
 PENDING = PromiseState.PENDING
@@ -70,6 +70,8 @@ class MemoryStore(ForkAware):
             for root in keys.trees:
                 rows.trees[root] = tuple(sorted(self._descendants(root)))
             wanted = set(keys.ids).union(*rows.owned.values(), *rows.trees.values())
+            for first, last in keys.spans:
+                wanted.update(id for id in self._promises if first <= id < last)
             rows.promises.update((id, self._promises[id]) for id in wanted if id in self._promises)
             rows.tasks.update((id, self._tasks[id]) for id in wanted if id in self._tasks)
             rows.schedules.update((id, self._schedules[id]) for id in keys.schedules if id in self._schedules)
@@ -137,9 +139,35 @@ class MemoryStore(ForkAware):
             rows = [self._tasks[id][0] for id in sorted(self._live)]
             return [t for t in rows if t.state is TaskState.HALTED and t.refusals]
 
+    def settled_roots(self, *, before: int, after: str, limit: int) -> Sequence[PromiseRow]:
+        """List settled promises that nothing owns, and detached ones; see `Store.settled_roots`."""
+
+        def fits(row: PromiseRow) -> bool:
+            at = row.record.settled_at
+            return at is not None and at <= before and (row.owner is None or is_detached(row.record.tags))
+
+        with self._lock:
+            return _page(self._promises, after, limit, fits)
+
+    def awaited(self) -> frozenset[str]:
+        """Return the ids by which tasks were resumed; see `Store.awaited`."""
+        with self._lock:
+            tasks = [self._tasks[id][0] for id in self._live]
+            return frozenset().union(*(t.resumes for t in tasks if t.state is not TaskState.SUSPENDED))
+
+    def traces(self, roots: Sequence[str]) -> Mapping[str, Trace]:
+        """Return what tells whether runs were written to; see `Store.traces`."""
+        with self._lock:
+            return {root: self._trace(root) for root in roots}
+
     def watch(self) -> int:
         """Return the number of commits that wrote something."""
         return self._commits
+
+    def examine(self) -> Sequence[Finding]:
+        """Tell what this store is not made for."""
+        text = "memory:// forgets everything when the process ends, and no other process sees it: for tests only"
+        return [Finding("warning", "store", text)]
 
     def secret(self) -> bytes:
         """Return 32 random bytes, the same for the life of this store."""
@@ -147,6 +175,13 @@ class MemoryStore(ForkAware):
 
     def close(self) -> None:
         """Do nothing: there is nothing to close, and a test may look at the rows afterwards."""
+
+    def _trace(self, root: str) -> Trace:
+        mine = [id for id in self._promises if id == root or id.startswith((f"{root}:", f"{root}~"))]
+        records = [self._promises[id][0].record for id in mine]
+        settled = sum(record.settled_at is not None for record in records)
+        writes = sum(self._tasks[id][1] for id in mine if id in self._tasks)
+        return (len(mine), settled, max((record.created_at for record in records), default=0), writes)
 
     def _descendants(self, root: str) -> set[str]:
         found: set[str] = set()
@@ -227,6 +262,19 @@ class _MemoryTransaction:
                 _check(self._store._tasks.get(fence[0]), fence[1], "task", fence[0])
             for change in changes:
                 self._write(change)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def delete(self, revisions: Mapping[str, int]) -> None:
+        """Delete promises and their tasks. Raises: StoreConflict."""
+        store = self._store
+        try:
+            for id, revision in revisions.items():
+                _check(store._promises.get(id), revision, "promise", id)
+                self._swap(store._promises, id, None, store._put_promise)
+                if id in store._tasks:
+                    self._swap(store._tasks, id, None, store._put_task)
         except BaseException:
             self._failed = True
             raise

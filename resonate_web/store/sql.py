@@ -29,7 +29,7 @@ from resonate_web.protocol.records import PromiseState, TaskState
 from resonate_web.store import sql_rows as rows_of
 from resonate_web.store import sql_text
 from resonate_web.store.agenda import Agenda, widest
-from resonate_web.store.base import Change, Due, Held, Rows
+from resonate_web.store.base import Change, Due, Finding, Held, Rows, Trace
 from resonate_web.store.sql_rows import PROMISE_WIDTH, Columns
 from resonate_web.store.sql_text import Texts
 from resonate_web.store.sqlite import Handles, SqliteFile
@@ -50,7 +50,7 @@ class SqlStore:
     def read(self, keys: Keys) -> Rows:
         """Return rows without waiting for writers; see `Store.read`."""
         with self.database.reading() as connection:
-            if sum(map(bool, (keys.ids, keys.schedules, keys.owned, keys.trees))) < 2:
+            if sum(map(bool, (keys.ids, keys.schedules, keys.owned, keys.trees))) + len(keys.spans) < 2:
                 return _load(connection, self._texts, keys)
             connection.execute("BEGIN")  # one snapshot for all statements
             found = _load(connection, self._texts, keys)
@@ -120,9 +120,30 @@ class SqlStore:
         """List halted tasks that carry a refusal."""
         return [rows_of.task_row(c) for c in self._all(self._texts.halted)]
 
+    def settled_roots(self, *, before: int, after: str, limit: int) -> Sequence[PromiseRow]:
+        """List settled promises that nothing owns, and detached ones; see `Store.settled_roots`."""
+        return [rows_of.promise_row(c) for c in self._all(self._texts.settled_roots, after, before, limit)]
+
+    def awaited(self) -> frozenset[str]:
+        """Return the ids by which tasks were resumed; see `Store.awaited`."""
+        return frozenset(id for (resumes,) in self._all(self._texts.awaited) for id in rows_of.members(resumes))
+
+    def traces(self, roots: Sequence[str]) -> Mapping[str, Trace]:
+        """Return what tells whether runs were written to; see `Store.traces`."""
+        listed = rows_of.ids(roots)
+        found: dict[str, Trace] = dict.fromkeys(roots, ())
+        for text in (self._texts.promise_traces, self._texts.task_traces):
+            for root, *figures in self._all(text, listed):
+                found[root] += tuple(figures)
+        return found
+
     def watch(self) -> int:
         """Return a number that differs after every commit of any process, this one included."""
         return self.database.version()
+
+    def examine(self) -> Sequence[Finding]:
+        """Look at the file and the library."""
+        return self.database.examine()
 
     def secret(self) -> bytes:
         """Return the 32 random bytes made with the schema."""
@@ -186,6 +207,19 @@ class _SqlTransaction:
         except BaseException:
             self._failed = True
             raise
+
+    def delete(self, revisions: Mapping[str, int]) -> None:
+        """Delete promises and their tasks. Raises: StoreConflict, StoreUnavailable."""
+        connection = self._connection()
+        try:
+            deleted = connection.executemany(self._texts.delete_promise, list(revisions.items())).rowcount
+            connection.executemany(self._texts.delete_task, [(id,) for id in revisions])
+        except self._database.failures as error:
+            self._failed = True
+            raise self._database.failed(error) from error
+        if revisions and deleted != len(revisions):
+            self._failed = True
+            raise StoreConflict(f"a promise among {len(revisions)} to be deleted is not at the expected revision")
 
     def _connection(self) -> Any:
         assert self._handles is not None, "a transaction is used only inside its with block"
@@ -294,6 +328,9 @@ def _load(connection: Any, texts: Texts, keys: Keys) -> Rows:
             trees[root].append(columns[0])
             _add(found, columns)
         found.trees.update((id, tuple(sorted(trees[id]))) for id in keys.trees)
+    for span in keys.spans:
+        for columns in connection.execute(texts.span, span).fetchall():
+            _add(found, columns)
     if keys.schedules:
         for columns in connection.execute(texts.schedules, (rows_of.ids(keys.schedules),)).fetchall():
             found.schedules[columns[0]] = (rows_of.schedule_row(columns), columns[-1])

@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
+    CompoundSelect,
     Delete,
     Insert,
     Select,
@@ -30,6 +32,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import sqlite
@@ -54,7 +57,7 @@ from resonate_web.store.tables import (
 
 P, T, S, M = PROMISES.c, TASKS.c, SCHEDULES.c, MESSAGES.c
 Condition = ColumnElement[bool]
-Statement = Select[Any] | Insert | Update | Delete
+Statement = Select[Any] | CompoundSelect[Any] | Insert | Update | Delete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,8 @@ class Texts:
     """task ids -> promise and task columns of what they created."""
     trees: str
     """root ids -> root id, then promise and task columns of each attached descendant."""
+    span: str
+    """first id, last id -> promise and task columns of the ids from the first up to the last."""
     schedules: str
     """ids -> schedule columns."""
     fences: str
@@ -112,6 +117,10 @@ class Texts:
     """task columns."""
     update_task: str
     """state, version, pid, ttl, expires_at, retry_at, resumes, strikes, refusals; id, revision."""
+    delete_promise: str
+    """id, revision."""
+    delete_task: str
+    """id."""
     insert_schedule: str
     """schedule columns."""
     update_schedule: str
@@ -142,6 +151,14 @@ class Texts:
     """-> id, version, pid of acquired tasks, by lease end: sorted by id, the planner would walk the whole table."""
     halted: str
     """-> task columns of halted tasks that were refused."""
+    settled_roots: str
+    """after, instant, limit -> promise columns of settled ones that nothing owns, or detached, by id."""
+    awaited: str
+    """-> resumes of tasks that have some."""
+    promise_traces: str
+    """root ids -> root id, how many promises its run has, how many are settled, when the last one was made."""
+    task_traces: str
+    """root ids -> root id, how many tasks its run has, how often they were written."""
     secret: str
     """-> secret."""
     insert_meta: str
@@ -159,6 +176,7 @@ def texts(dialect: Dialect) -> Texts:
         rows=text(_BOTH.where(_listed(dialect, P.id)), "ids"),
         owned=text(_BOTH.where(_listed(dialect, P.owner)), "ids"),
         trees=text(_trees(dialect), "ids"),
+        span=text(_BOTH.where(_between(P.id)), "first", "last"),
         schedules=text(select(SCHEDULES).where(_listed(dialect, S.id)), "ids"),
         fences=text(select(T.id, T.rev).where(_listed(dialect, T.id)), "ids") + dialect.lock,
         insert_promise=text(_insert(dialect, PROMISES), *P.keys()),
@@ -166,6 +184,8 @@ def texts(dialect: Dialect) -> Texts:
         update_promise=text(_update(PROMISES, *PROMISE_CHANGES), *PROMISE_CHANGES, "where_id", "where_rev"),
         insert_task=text(_insert(dialect, TASKS), *T.keys()),
         update_task=text(_update(TASKS, *TASK_CHANGES), *TASK_CHANGES, "where_id", "where_rev"),
+        delete_promise=text(delete(PROMISES).where(_unchanged(PROMISES)), "where_id", "where_rev"),
+        delete_task=text(delete(TASKS).where(T.id == bindparam("where_id")), "where_id"),
         insert_schedule=text(_insert(dialect, SCHEDULES), *S.keys()),
         update_schedule=text(_update(SCHEDULES, *SCHEDULE_CHANGES), *SCHEDULE_CHANGES, "where_id", "where_rev"),
         delete_schedule=text(delete(SCHEDULES).where(_unchanged(SCHEDULES)), "where_id", "where_rev"),
@@ -181,6 +201,12 @@ def texts(dialect: Dialect) -> Texts:
         mail_below=text(_first(_mail(_between(M.address))), "first", "last", "limit"),
         holders=text(select(T.id, T.version, T.pid).where(HELD).order_by(T.expires_at)),
         halted=text(select(TASKS).where(HALTED, T.refusals.is_not(None)).order_by(T.id)),
+        settled_roots=text(_first(_settled_roots()), "after", "before", "limit"),
+        awaited=text(
+            union_all(*(select(T.resumes).where(state, T.resumes.is_not(None)) for state in (OFFERED, HELD, HALTED)))
+        ),
+        promise_traces=text(_traces(dialect, P.id, P.settled_at, func.max(P.created_at)), "ids"),
+        task_traces=text(_traces(dialect, T.id, T.id, func.sum(T.rev)), "ids"),
         secret=text(select(META.c.secret)),
         insert_meta=text(insert(META), *META.c.keys()),
     )
@@ -267,6 +293,24 @@ def _trees(dialect: Dialect) -> Select[Any]:
     tree = tree.union(step)
     joined = tree.join(PROMISES, P.id == tree.c.id).outerjoin(TASKS, T.id == P.id)
     return select(tree.c.root, PROMISES, TASKS).select_from(joined).where(tree.c.id != tree.c.root)
+
+
+def _settled_roots() -> Select[Any]:
+    settled = and_(P.id > bindparam("after"), P.settled_at <= bindparam("before"))
+    return select(PROMISES).where(settled, or_(P.owner.is_(None), P.detached == true())).order_by(P.id)
+
+
+def _traces(dialect: Dialect, id: Column[Any], counted: Column[Any], figure: Any) -> Select[Any]:
+    root = dialect.elements().c.value
+    run = or_(id == root, *(and_(id >= root + first, id < root + last) for first, last in _OF_A_RUN))
+    return select(root, func.count(), func.count(counted), figure).where(run).group_by(root)
+
+
+_OF_A_RUN = [
+    (literal_column("':'", Text), literal_column("';'", Text)),
+    (literal_column("'~'", Text), literal_column("'\x7f'", Text)),
+]
+"""What follows the root's id in the ids of its run: each range ends before the next character."""
 
 
 def _insert(dialect: Dialect, table: Table) -> Insert:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 
 from resonate_web.errors import StoreError, StoreUnavailable, StoreUnknown
 from resonate_web.store import sqlite_open
+from resonate_web.store.base import Finding
+from resonate_web.store.examining import examine
 from resonate_web.store.filesystems import mounts
 from resonate_web.store.forks import ForkAware, watch_forks
 from resonate_web.store.sql_text import SQLITE
@@ -173,6 +175,10 @@ class SqliteFile(ForkAware):
                 return int(handles.watcher.execute("PRAGMA data_version").fetchone()[0])
         except self.failures as error:
             raise self.failed(error) from error
+
+    def examine(self) -> list[Finding]:
+        """Look at the file, where it lies, and the library; never raises."""
+        return examine(self.path, self._opener.mountinfo(), self.reading)
 
     # Life
 

@@ -22,6 +22,7 @@ from resonate_web.protocol.requests import Refusal
 from resonate_web.protocol.tags import DETACHED, EXTERNAL, TARGET, TIMER
 from resonate_web.store.base import Change, Held, Store
 from resonate_web.testing.store_samples import GROUP, conflict, due, load, promise, schedule, snapshot, task, write
+from resonate_web.testing.store_upkeep_cases import UPKEEP_CASES
 
 
 def rows_come_back_as_written(store: Store) -> None:
@@ -352,4 +353,5 @@ CASES: tuple[Callable[[Store], None], ...] = (
     a_commit_is_noticed,
     the_secret_stays,
     many_rows_in_one_batch,
+    *UPKEEP_CASES,
 )

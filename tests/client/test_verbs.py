@@ -305,6 +305,33 @@ def test_retry_keeps_what_succeeded(client: Resonate) -> None:
     assert all(parent == "a~2" or parent in tree for parent in tree.values()), "a row without its parent's"
 
 
+def naming(ctx: Context) -> Any:
+    gate = yield ctx.promise("gate")
+    yield ctx.run(effect, f"{ctx.id} {gate.id} a~21")
+    yield ctx.rpc(billing_of, ctx.id)
+    yield ctx.options(retry=Never()).run(sometimes)
+
+
+def billing_of(ctx: Context, id: str) -> Any:
+    return (yield ctx.run(effect, f"bill {ctx.id} of {id}"))
+
+
+def test_a_retry_knows_its_own_id_among_the_arguments(client: Resonate) -> None:
+    """A step that was given the run's id, or a promise's, is kept by later tries too: only the number has changed."""
+    STATE["fail"] = True
+    for fn in (naming, billing_of):
+        client.register(fn)
+    with pytest.raises(OSError, match="not this time"):
+        client.run("a", naming)
+    before = list(EFFECTS)
+    with pytest.raises(OSError, match="not this time"):
+        client.retry("a").result()
+    STATE["fail"] = False
+    client.retry("a").result()
+    assert before[:2] == ["a a:@gate a~21", "bill a:2 of a"]
+    assert EFFECTS[len(before) :] == ["sometimes", "sometimes"]
+
+
 def test_retry_may_fail_again(client: Resonate) -> None:
     """Each try has a number of its own; `get` of a number is that try, a start follows the newest."""
     _failed(client)

@@ -16,6 +16,17 @@ PLANS = {
     "rows": [PROMISE_KEY, f"{TASK_KEY} LEFT-JOIN"],
     "owned": ["SEARCH resonate_promises USING INDEX resonate_promises_owner (owner=?)", f"{TASK_KEY} LEFT-JOIN"],
     "trees": ["SEARCH resonate_promises USING INDEX resonate_promises_owner (owner=?)", PROMISE_KEY],
+    "span": ["SEARCH resonate_promises USING INDEX sqlite_autoindex_resonate_promises_1 (id>? AND id<?)"],
+    "promise_traces": ["SEARCH resonate_promises USING INDEX sqlite_autoindex_resonate_promises_1 (id>? AND id<?)"],
+    "task_traces": ["SEARCH resonate_tasks USING PRIMARY KEY (id>? AND id<?)"],
+    "settled_roots": ["SEARCH resonate_promises USING INDEX sqlite_autoindex_resonate_promises_1 (id>?)"],
+    "awaited": [
+        "SCAN resonate_tasks USING INDEX resonate_tasks_offered",
+        "SCAN resonate_tasks USING INDEX resonate_tasks_held",
+        "SCAN resonate_tasks USING INDEX resonate_tasks_halted",
+    ],
+    "delete_promise": [PROMISE_KEY],
+    "delete_task": [TASK_KEY],
     "fences": [TASK_KEY],
     "update_promise": [PROMISE_KEY],
     "update_task": [TASK_KEY],
@@ -30,8 +41,8 @@ PLANS = {
     "holders": ["SCAN resonate_tasks USING INDEX resonate_tasks_held"],
     "halted": ["SCAN resonate_tasks USING INDEX resonate_tasks_halted"],
 }
-SORTED = {"offered_below", "mail_below"}
-"""Statements over a range, sorted afterwards."""
+SORTED = {"offered_below", "mail_below", "promise_traces", "task_traces"}
+"""Statements over ranges, sorted or grouped afterwards."""
 
 
 @pytest.fixture(scope="module")
