@@ -77,17 +77,41 @@ class Settings:
     status_access: str | Callable[..., bool] = "link"
     """Who may read a run's status: `link` (signed URL), `public`, or `(request, promise) -> bool`."""
 
+    cancel_access: str | Callable[..., bool] = "link"
+    """Who may cancel a run: `link` (a signed URL of its own), `public`, or `(request, promise) -> bool`."""
+
+    webhook_keys: tuple[str, ...] = ()
+    """Keys of machines that settle promises (Standard Webhooks), oldest first: all verify. Without any, none can."""
+
     principal: Callable[..., str | None] | None = None
     """`(request) -> str | None`: who is asking; the default depends on the framework."""
 
     signing_keys: tuple[str, ...] = ()
     """Keys for links, oldest first: all verify, the last signs. Default: derived from the framework's secret."""
 
+    max_waits: int = 4
+    """How many requests wait or stream at once in a WSGI process; gunicorn's hook makes it a quarter of the threads."""
+
+    openapi: bool = False
+    """Whether `<prefix>/resonate/openapi.json` describes the mounted routes."""
+
     base_url: str | None = None
     """Origin of absolute links in mails, such as `https://shop.example`."""
 
+    login_url: str | None = None
+    """Where people log in, such as `/login/`; approvals that need a login link there, with `?next=` to come back."""
+
     max_body: int = 1_048_576
     """Largest request body and largest encoded argument list, in bytes."""
+
+    max_stored_response: int = 262_144
+    """Largest response that an idempotent handler's key remembers, in bytes; a larger one is passed on unstored."""
+
+    idempotent_lease_ms: int = 60_000
+    """How long an idempotent handler may take before a retry runs it again: longer than your slowest one."""
+
+    request_key_ttl_ms: int = 86_400_000
+    """How long a key of an idempotent handler is remembered; after that it is a new one."""
 
     run_dir: str | None = None
     """Folder of the files by which processes on one host see each other live; default: beside the SQLite file."""
@@ -96,6 +120,17 @@ class Settings:
     """Where each set field came from: `config` or `env`; both when config hid an environment variable."""
 
 
+_AT_LEAST_ONE = (
+    "threads",
+    "max_runs",
+    "lease_ms",
+    "retry_interval_ms",
+    "crash_limit",
+    "poll_ms",
+    "owner_check_ms",
+    "idempotent_lease_ms",
+    "request_key_ttl_ms",
+)
 _NAMES = {f.name.upper(): f for f in fields(Settings) if f.name != "sources"}
 
 
@@ -190,7 +225,9 @@ def _validate(settings: Settings) -> None:
             raise ConfigError(f"{PREFIX}{name.upper()} must be one of {', '.join(allowed)}")
     if not callable(settings.status_access) and settings.status_access not in ("link", "public"):
         raise ConfigError("RESONATE_STATUS_ACCESS must be 'link', 'public' or a callable (request, promise) -> bool")
-    for name in ("threads", "max_runs", "lease_ms", "retry_interval_ms", "crash_limit", "poll_ms", "owner_check_ms"):
+    if not callable(settings.cancel_access) and settings.cancel_access not in ("link", "public"):
+        raise ConfigError("RESONATE_CANCEL_ACCESS must be 'link', 'public' or a callable (request, promise) -> bool")
+    for name in _AT_LEAST_ONE:
         if getattr(settings, name) < 1:
             raise ConfigError(f"{PREFIX}{name.upper()} must be at least 1")
     if settings.prefix and (not settings.prefix.startswith("/") or settings.prefix.endswith("/")):

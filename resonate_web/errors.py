@@ -8,6 +8,12 @@ ResonateError
 │   ├── NotRegistered           no function of that name and version is registered
 │   ├── AlreadyRegistered       two functions were registered under one name and version
 │   ├── IdInUse                 the id belongs to a run of another function or other arguments
+│   ├── InvalidKey              an Idempotency-Key is malformed
+│   ├── KeyMissing              the route needs an Idempotency-Key and the request has none
+│   ├── KeyReused               an Idempotency-Key came again with another request
+│   ├── KeyInUse                the first request with that Idempotency-Key is still being answered
+│   ├── InvalidAnswer           an answer to an approval lacks something, or holds what it must not
+│   ├── NotAllowed              this is not for whoever asks to do
 │   ├── NotFound                no promise has that id
 │   ├── WrongCall               a blocking call where blocking is not allowed, or a call too early
 │   └── ConfigError             a setting is unknown, malformed or contradictory
@@ -27,6 +33,8 @@ ResonateError
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class ResonateError(Exception):
@@ -87,6 +95,53 @@ class IdInUse(CallerError):
 
     status = 409
     slug = "id-in-use"
+
+
+class InvalidKey(CallerError, ValueError):
+    """The Idempotency-Key is malformed."""
+
+    slug = "idempotency-key-invalid"
+
+
+class KeyMissing(CallerError):
+    """The request needs an Idempotency-Key."""
+
+    slug = "idempotency-key-missing"
+
+
+class KeyReused(CallerError):
+    """The Idempotency-Key was used for another request."""
+
+    status = 422
+    slug = "idempotency-key-reused"
+
+
+class KeyInUse(CallerError):
+    """The first request with this Idempotency-Key is still being answered."""
+
+    status = 409
+    slug = "idempotency-key-in-use"
+
+
+class InvalidAnswer(CallerError, ValueError):
+    """The answer to the approval is not complete, or holds what it must not.
+
+    `errors` has a message by the name of each part: `decision`, `comment`, or a field.
+    """
+
+    status = 422
+    slug = "invalid-answer"
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {error}" for name, error in errors.items()))
+        self.errors = dict(errors)
+
+
+class NotAllowed(CallerError):
+    """Somebody else may do that, you may not."""
+
+    status = 403
+    slug = "not-allowed"
 
 
 class NotFound(CallerError, LookupError):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from functools import partial
+from typing import Any, TypeVar, cast, overload
 
 try:
     import flask
@@ -20,8 +20,9 @@ except ImportError as error:
 
 from resonate_web.config import from_mapping
 from resonate_web.errors import ConfigError
-from resonate_web.flask import cli, mount
+from resonate_web.flask import cli, eager, idempotent, life, messages, mount
 from resonate_web.flask.verbs import State, Verbs, get_resonate
+from resonate_web.gateway.idempotency import Rules
 from resonate_web.gateway.routes import Gateway
 from resonate_web.resonate import Resonate as Core
 from resonate_web.workflow.codec import Codec
@@ -64,15 +65,17 @@ class Resonate(Verbs):
             dependencies=self._dependencies,
             around_step=mount.world(weak),
         )
-        gateway = Gateway(core, secrets=mount.secrets(weak))
+        gateway = Gateway(core, secrets=mount.secrets(weak), override=mount.override(weak))
         mount.mount(app, settings.prefix, _view)
-        identify = mount.identifier(settings, core.secret)
+        identify = messages.identifier(settings, core.secret)
         app.extensions["resonate"] = State(core=core, gateway=gateway, identify=identify)
-        weakref.finalize(app, _abandoned, core).atexit = False  # at exit the core closes by itself
-        app.before_request_funcs.setdefault(None, []).insert(0, _first_use)  # before any that answers by itself
+        weakref.finalize(app, life.abandon, core).atexit = False  # at exit the core closes by itself
+        app.before_request_funcs.setdefault(None, []).insert(
+            0, partial(life.first_use, _view)
+        )  # before any that answers by itself
         app.cli.add_command(cli.group)
         if settings.autostart == "eager":
-            cli.arm(app, core.ensure_started)
+            eager.arm(app, core.ensure_started)
 
     @overload
     def register(self, fn: F) -> F: ...
@@ -99,6 +102,32 @@ class Resonate(Verbs):
 
         return add if fn is None else add(fn)
 
+    @overload
+    def idempotent(self, view: F) -> F: ...
+
+    @overload
+    def idempotent(
+        self,
+        *,
+        required: bool = False,
+        allow_anonymous: bool = False,
+        headers: tuple[str, ...] = (),
+        fingerprint: Callable[[flask.Request], str] | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def idempotent(self, view: F | None = None, **rules: Any) -> F | Callable[[F], F]:
+        """Let a POST or PATCH view run once per Idempotency-Key and replay its answer; goes below the route decorator.
+
+        `required`: a request without a key is refused. `allow_anonymous`: clients that nobody identifies share keys.
+        `headers`: fields to store beside the usual ones. `fingerprint`: what makes two requests the same one.
+        """
+        checked = Rules(**rules)
+
+        def decorate(view: F) -> F:
+            return cast(F, idempotent.decorated(view, checked))
+
+        return decorate if view is None else decorate(view)
+
     def set_dependency(self, name: str, value: object) -> None:
         """Give `ctx.get_dependency(name)` a value in all apps of this extension, bound already or later."""
         self._dependencies[name] = value
@@ -109,26 +138,7 @@ class Resonate(Verbs):
         return class_
 
 
-def _view(rest: str) -> flask.Response:
+def _view(rest: str = "") -> flask.Response:
     state = get_resonate()
-    response = state.gateway.handle(mount.current(state.identify))
-    return flask.abort(404) if response is None else mount.rendered(response)
-
-
-def _abandoned(core: Core) -> None:
-    """Stop the engine of an app that is gone; in a thread, because the collector may run under any lock."""
-    threading.Thread(target=core.close, name="resonate-close", daemon=True).start()
-
-
-def _first_use() -> None:
-    """Start the engine with the first request of any path; a store that is away must not take the whole app down."""
-    state = get_resonate()
-    if not state.checked:
-        mount.refuse_conflicts(flask.current_app, state.core.settings.prefix)
-        state.checked = True
-    if state.core.settings.autostart == "off":
-        return
-    try:
-        state.core.ensure_started()
-    except Exception as error:
-        logger.warning("the engine could not be started: %r", error, extra={"action": "ensure_started"})
+    flow, driver = state.gateway.handle(messages.current(state.identify)), state.core.on_thread
+    return flask.abort(404) if flow is None else messages.rendered(driver.perform(flow), driver)

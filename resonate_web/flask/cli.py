@@ -1,62 +1,20 @@
-"""`flask resonate ...`, and what the `flask` command says about the process it runs in."""
+"""`flask resonate ...`."""
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
 from collections.abc import Callable
 
 import click
 import flask
-from flask.cli import ScriptInfo, run_command, with_appcontext
-from flask.helpers import get_debug_flag
+from flask.cli import with_appcontext
 
 from resonate_web.errors import ResonateError
-from resonate_web.gateway import console
+from resonate_web.flask import mount
+from resonate_web.gateway import console, doctor
 from resonate_web.resonate import Resonate
 
-LOADING_S = 0.02
-"""How often an eager process looks whether its application is complete."""
-
 group = click.Group("resonate", help="Look at durable runs and settle promises.")
-
-
-def serving(context: click.Context | None) -> ScriptInfo | None:
-    """Return the `flask run` that will serve from this very process, None in every other process.
-
-    The reloader's parent loads the application too but serves nothing; its child is known by WERKZEUG_RUN_MAIN.
-    The debug flag decides nothing but what it decides for `flask run`: whether there is a reloader.
-    """
-    if context is None or context.command is not run_command:
-        return None
-    reloads = context.params.get("reload")
-    if reloads is None:
-        reloads = get_debug_flag()
-    if reloads and os.environ.get("WERKZEUG_RUN_MAIN") != "true":
-        return None
-    return context.find_object(ScriptInfo)
-
-
-def arm(app: flask.Flask, start: Callable[[], None]) -> None:
-    """Start the engine without a request, once the application is complete, if this process is to serve it.
-
-    Nothing tells an extension that `flask run` is ready, and starting inside `init_app` would take up runs whose
-    workflows are not registered yet; so a thread of the serving process waits for the end of loading.
-    """
-    info = serving(click.get_current_context(silent=True))
-    if info is not None:
-        waiter = threading.Thread(target=_start_when_loaded, args=(info, weakref.ref(app), start), daemon=True)
-        waiter.name = "resonate-eager"
-        waiter.start()
-
-
-def _start_when_loaded(info: ScriptInfo, app: weakref.ref[flask.Flask], start: Callable[[], None]) -> None:
-    pause = threading.Event()
-    while app() is not None:
-        if getattr(info, "_loaded_app", None) is not None:  # no public way to ask without loading it again
-            return start()
-        pause.wait(LOADING_S)
 
 
 def _answered(ask: Callable[[Resonate], str]) -> None:
@@ -117,3 +75,50 @@ def reject_command(id: str, error: str) -> None:
 def cancel_command(id: str) -> None:
     """Cancel a promise or a run."""
     _answered(lambda core: console.cancel(core, id))
+
+
+@group.command("retry")
+@click.argument("id")
+@with_appcontext
+def retry_command(id: str) -> None:
+    """Start a failed run again, with the steps that succeeded."""
+    _answered(lambda core: console.retry(core, id))
+
+
+@group.command("prune")
+@click.option("--older-than", required=True, metavar="AGE", help="How long ago it ended: 30d, 12h, 45m.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be deleted.")
+@with_appcontext
+def prune_command(older_than: str, dry_run: bool) -> None:
+    """Delete runs and promises that ended long ago."""
+    _answered(lambda core: console.prune(core, older_than, dry_run=dry_run))
+
+
+@group.command("doctor")
+@with_appcontext
+def doctor_command() -> None:
+    """Check the store and the settings; exit with 1 on an error."""
+    app: flask.Flask = flask.current_app._get_current_object()  # type: ignore[attr-defined]
+    report = doctor.report(app.extensions["resonate"].core, mount.secrets(weakref.ref(app))())
+    click.echo(report.text)
+    if not report.sound:
+        raise click.exceptions.Exit(1)
+
+
+@group.command("approvals")
+@click.option("--approver", help="Only what waits for this approver.")
+@click.option("--after", help="Continue after this id.")
+@click.option("--limit", default=100, show_default=True, help="How many approvals at most.")
+@with_appcontext
+def approvals_command(approver: str | None, after: str | None, limit: int) -> None:
+    """List the approvals that nobody has decided."""
+    _answered(lambda core: console.approvals(core, approver=approver, after=after, limit=limit))
+
+
+@group.command("revoke")
+@click.argument("id")
+@click.option("--by", help="Who withdraws it, for the record.")
+@with_appcontext
+def revoke_command(id: str, by: str | None) -> None:
+    """Withdraw an approval: its links are gone and the workflow goes on."""
+    _answered(lambda core: console.revoke(core, id, by))

@@ -6,22 +6,21 @@ test can be collected.
 
 from __future__ import annotations
 
-import importlib
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import flask
+from jinja2 import TemplateNotFound
 from werkzeug.routing import BaseConverter
 
-from resonate_web.config import Settings
 from resonate_web.errors import ConfigError, ResonateError
+from resonate_web.flask.messages import rendered
 from resonate_web.gateway import problems
-from resonate_web.gateway.access import bearer
-from resonate_web.gateway.messages import Headers, Request, Response
+from resonate_web.gateway.pages import Override
 from resonate_web.gateway.routes import ROUTES
 
-Identify = Callable[[flask.Request], str | None]
 ENDPOINT = "resonate_route_"
 
 
@@ -39,9 +38,9 @@ def mount(app: flask.Flask, prefix: str, view: Callable[..., flask.Response]) ->
     """
     refuse_conflicts(app, prefix)
     app.url_map.converters.setdefault("resonate_rest", Rest)
-    for number, head in enumerate(_heads(prefix)):
+    for number, (head, exact) in enumerate(_heads(prefix)):
         # Not by add_url_rule: a rule without methods takes them all, and the gateway knows what each deserves.
-        rule = f"{head}<resonate_rest:rest>"
+        rule = head if exact else f"{head}<resonate_rest:rest>"
         app.url_map.add(app.url_rule_class(rule, endpoint=f"{ENDPOINT}{number}", merge_slashes=False))
         app.view_functions[f"{ENDPOINT}{number}"] = view
     for class_ in problems.ANSWERED:
@@ -50,53 +49,15 @@ def mount(app: flask.Flask, prefix: str, view: Callable[..., flask.Response]) ->
 
 def refuse_conflicts(app: flask.Flask, prefix: str) -> None:
     """Raise ConfigError when a route of the app's own lies where ours are mounted, naming both."""
-    for head in _heads(prefix):
+    for head, exact in _heads(prefix):
+        ours = head if exact else f"{head}<id>"
         for rule in app.url_map.iter_rules():
-            if rule.rule.startswith(head) and not rule.endpoint.startswith(ENDPOINT):
+            meets = rule.rule == head if exact else rule.rule.startswith(head)
+            if meets and not rule.endpoint.startswith(ENDPOINT):
                 raise ConfigError(
-                    f"the app's route {rule.rule!r} ({rule.endpoint}) lies where {head + '<id>'!r} of resonate_web is "
+                    f"the app's route {rule.rule!r} ({rule.endpoint}) lies where {ours!r} of resonate_web is "
                     "mounted: rename it, or move ours with RESONATE_PREFIX"
                 )
-
-
-def current(identify: Identify) -> Request:
-    """Return Flask's current request as the gateway's."""
-    request: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]
-    return Request(
-        method=request.method,
-        path=request.path,
-        query=request.query_string.decode("latin-1"),
-        headers=Headers(request.headers.items()),
-        root=request.script_root,
-        read=request.get_data,
-        identify=lambda: identify(request),
-        native=request,
-    )
-
-
-def rendered(response: Response) -> flask.Response:
-    """Return the gateway's response as Flask's."""
-    # As a list: from bytes Flask would set the length itself, and a HEAD's is that of the GET.
-    body = [response.body] if isinstance(response.body, bytes) else response.body
-    found = flask.Response(body, response.status, list(response.headers))
-    if response.header("Content-Type") is None:
-        del found.headers["Content-Type"]  # Flask's default, untrue for an empty body
-    return found
-
-
-def identifier(settings: Settings, key: Callable[[], bytes]) -> Identify:
-    """Return who a request comes from: as configured, else Flask-Login's user, else a hash of Authorization."""
-
-    def identify(request: flask.Request) -> str | None:
-        if settings.principal is not None:
-            return settings.principal(request)
-        if hasattr(flask.current_app, "login_manager"):
-            user = importlib.import_module("flask_login").current_user
-            if user.is_authenticated:
-                return f"user:{user.get_id()}"
-        return bearer(request.headers.get("Authorization"), key)
-
-    return identify
 
 
 def secrets(app: weakref.ref[flask.Flask]) -> Callable[[], list[str | bytes]]:
@@ -128,9 +89,35 @@ def world(app: weakref.ref[flask.Flask]) -> Callable[[], AbstractContextManager[
     return around
 
 
-def _heads(prefix: str) -> list[str]:
-    return list(dict.fromkeys(prefix + route.head for route in ROUTES))
+def override(app: weakref.ref[flask.Flask]) -> Override:
+    """Return how a page is rendered with the app's own template of that name, where it has one."""
+
+    def render(name: str, context: dict[str, Any]) -> str | None:
+        found = app()
+        if found is None:
+            return None
+        try:
+            template = found.jinja_env.get_template(name)
+        except TemplateNotFound as error:
+            if error.name != name:  # something that the app's own template includes
+                raise
+            return None
+        return flask.render_template(template, **context)
+
+    return render
+
+
+def exempt(app: flask.Flask, view: Callable[..., flask.Response]) -> None:
+    """Have Flask-WTF, where an app uses it, leave our forms to the gateway, which checks nonces of its own."""
+    protection = app.extensions.get("csrf")
+    if protection is not None and hasattr(protection, "exempt"):
+        protection.exempt(view)
+
+
+def _heads(prefix: str) -> list[tuple[str, bool]]:
+    """Return how our paths begin, and whether that is the whole path."""
+    return list(dict.fromkeys((prefix + route.head, route.exact) for route in ROUTES))
 
 
 def _problem(error: ResonateError) -> flask.Response:
-    return rendered(problems.problem_of(error))
+    return rendered(problems.problem_of(error), flask.current_app.extensions["resonate"].core.on_thread)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flask
 
 from resonate_web.errors import ConfigError, WrongCall
-from resonate_web.flask import mount
+from resonate_web.flask import messages
 from resonate_web.gateway.routes import Gateway
 from resonate_web.resonate import Handle, Options
 from resonate_web.resonate import Resonate as Core
+from resonate_web.resonate.approvals import Approvals
 from resonate_web.resonate.promises import Promises
 
 
@@ -22,7 +23,7 @@ class State:
 
     core: Core
     gateway: Gateway
-    identify: mount.Identify
+    identify: messages.Identify
     checked: bool = False
     """Whether the app's own routes, all known by the first request, were compared with ours."""
 
@@ -50,7 +51,7 @@ class Verbs:
         """Return the same verbs under options (`Options`): `timeout=`, `tags=`, `version=`, `target=`, `on_failed=`."""
         return Verbs({**self._options, **options})
 
-    def start(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> flask.Response:
+    def start(self, id: str | None, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> flask.Response:
         """Start a run, or join the one of that id, and return the answer of the view: 202, durable when it is sent.
 
         Raises: InvalidId, TooLarge, IdInUse, StoreUnavailable, which Flask answers as problem documents unless the
@@ -59,9 +60,20 @@ class Verbs:
         if not flask.has_request_context():
             raise WrongCall("start() answers a request; elsewhere use run() or begin_run()")
         state = get_resonate()
-        request = mount.current(state.identify)
-        response = state.gateway.start(request, id, fn, args, kwargs, Options().with_(**self._options))
-        return mount.rendered(response)
+        request = messages.current(state.identify)
+        flow = state.gateway.start(request, id, fn, args, kwargs, Options().with_(**self._options))
+        return messages.rendered(state.core.on_thread.perform(flow), state.core.on_thread)
+
+    async def astart(
+        self, id: str | None, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
+    ) -> flask.Response:
+        """Await `start`, in `async def` views. Each of them holds a thread of the server, so it waits for no run."""
+        if not flask.has_request_context():
+            raise WrongCall("astart() answers a request; elsewhere use run() or begin_run()")
+        state = get_resonate()
+        request = replace(messages.current(state.identify), patience_ms=0)
+        flow = state.gateway.start(request, id, fn, args, kwargs, Options().with_(**self._options))
+        return messages.rendered(await state.core.on_loop.perform(flow), state.core.on_thread)
 
     def run(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
         """Run a workflow and wait for its result."""
@@ -92,11 +104,18 @@ class Verbs:
         """Return the promises of the app's store: get, create, resolve, reject, cancel."""
         return get_resonate().core.promises
 
+    @property
+    def approvals(self) -> Approvals:
+        """Return the approvals of the app's store: pending, get, decide, revoke, link, audit."""
+        return get_resonate().core.approvals
+
+    def cancel_url(self, id: str) -> str:
+        """Return the URL that cancels a run when something is posted to it; a person who opens it finds a form."""
+        return get_resonate().gateway.cancel_url(id, _root())
+
     def status_url(self, id: str) -> str:
         """Return the URL of a run's status, signed where links give access; absolute if RESONATE_BASE_URL is set."""
-        request = flask.has_request_context()
-        root = flask.request.script_root if request else flask.current_app.config["APPLICATION_ROOT"]
-        return get_resonate().gateway.status_url(id, root)
+        return get_resonate().gateway.status_url(id, _root())
 
     def ensure_started(self, app: flask.Flask | None = None) -> None:
         """Start the engine in this process, which serves; idempotent. Only servers without a hook need this call."""
@@ -109,3 +128,11 @@ class Verbs:
     def _core(self) -> Core:
         core = get_resonate().core
         return core.options(**self._options) if self._options else core
+
+
+def _root() -> str:
+    """Return where the app is mounted, also outside of a request."""
+    if flask.has_request_context():
+        return flask.request.script_root
+    root: str = flask.current_app.config["APPLICATION_ROOT"]
+    return root

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any
 
-from resonate_web.errors import ApplicationError, NotFound, Unserializable
-from resonate_web.gateway.status import instant
+from resonate_web.errors import ApplicationError, CallerError, NotFound, Unserializable
+from resonate_web.gateway.status import deadline, instant
 from resonate_web.protocol import tags
 from resonate_web.protocol.records import EMPTY, Promise, PromiseState, Value
 from resonate_web.protocol.requests import PromiseSettle
 from resonate_web.resonate import Resonate
+from resonate_web.resonate.deciding import ApprovalView
+from resonate_web.resonate.ledger import EVENT, Event
 from resonate_web.workflow.codec import error_document, from_data
 from resonate_web.workflow.recorded import ATTEMPT, kind_of, name_of
 
 _INDENT = "  "
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+EVERYTHING = 1 << 31
+"""Of trees, in one call of `prune`."""
 
 
 def list_runs(resonate: Resonate, *, after: str | None = None, limit: int = 100) -> str:
@@ -77,6 +83,58 @@ def cancel(resonate: Resonate, id: str) -> str:
     return _settled(resonate, id, PromiseState.CANCELED, EMPTY)
 
 
+def retry(resonate: Resonate, id: str) -> str:
+    """Start the next try of a failed run: the serving processes execute it. Raises: NotFound, CallerError."""
+    new, group = resonate.retrial(id)
+    refused = [a for a in resonate.runtime.server.submit(*group) if (a.action or a).status not in (200, 201)]
+    if refused:
+        raise CallerError(f"{new!r} was not started: {(refused[0].action or refused[0]).error}")
+    return f"{new}  started; steps that succeeded are kept"
+
+
+def prune(resonate: Resonate, older_than: str, *, dry_run: bool = False) -> str:
+    """Delete what ended longer ago than `30d`, `12h` or `45m`. Raises: CallerError for another or too short an age."""
+    found = resonate.prune(_age(older_than), dry_run=dry_run, limit=EVERYTHING)
+    told = f"{_count(found.runs, 'run')} that ended over {older_than} ago ({_count(found.promises, 'promise')} in all)"
+    if dry_run:
+        return f"would delete {told}"
+    return f"deleted {told}" + ("; their ids are unknown now and can run again" if found.promises else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _age(text: str) -> timedelta:
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    if unit is None or not number.isdecimal() or len(number) > 6:
+        raise CallerError(f"{text!r} is not an age: write days, hours or minutes, such as 30d, 12h or 45m")
+    return timedelta(**{unit: int(number)})
+
+
+def approvals(resonate: Resonate, *, approver: str | None = None, after: str | None = None, limit: int = 100) -> str:
+    """Return one line per open approval: id, how many have approved, who is asked, until when, and the question."""
+    found = resonate.approvals.pending(approver, after, limit)
+    return "\n".join(map(_question, found)) or "no approvals wait"
+
+
+def revoke(resonate: Resonate, id: str, by: str | None = None) -> str:
+    """Withdraw an approval; the workflow sees it as revoked. Raises: NotFound."""
+    before = resonate.approvals.get(id)
+    if before.state != "pending":
+        return f"{before.id}  was {before.state} already; nothing was changed"
+    after = resonate.approvals.revoke(id, by)
+    return f"{after.id}  {after.state}"
+
+
+def _question(view: ApprovalView) -> str:
+    asked = view.question
+    given = sum(vote.decision == "approve" for vote in view.votes)
+    who = ", ".join(asked.approvers) or ("whoever logs in" if asked.require_login else "whoever has the link")
+    until = deadline(view.promise.timeout_at) or "no deadline"
+    return f"{view.id}  {given} of {asked.quorum}  {who}  {until}  {asked.summary}".rstrip()
+
+
 def _settled(resonate: Resonate, id: str, state: PromiseState, value: Value) -> str:
     # Not by `resonate.promises`, whose verbs start the engine: a command would take up interrupted runs.
     [answer] = resonate.runtime.server.submit(PromiseSettle(id=id, state=state, value=value))
@@ -114,6 +172,8 @@ def _line(promise: Promise) -> str:
     if ATTEMPT in promise.tags:
         error = error_document(promise.value)
         return f"attempt {promise.tags[ATTEMPT]} failed: {error['name']}: {error['message']}"
+    if EVENT in promise.tags:
+        return _event(Event.of(promise))
     name = name_of(promise)
     line = f"{promise.id}  {name}  {promise.state}"
     if promise.tags.get(tags.PARENT, promise.id) != promise.id:
@@ -122,6 +182,11 @@ def _line(promise: Promise) -> str:
         error = error_document(promise.value)
         line += f": {error['name']}: {error['message']}"
     return line
+
+
+def _event(event: Event) -> str:
+    said = f" {event.decision}" if event.decision else ""
+    return f"{event.kind}{said} by {event.by or event.approver or 'somebody'} at {instant(event.at)}"
 
 
 def _failure(value: Value) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl
+
+from resonate_web.flow import Stream
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -53,8 +55,10 @@ class Request:
     """A request below the mount point of the application.
 
     `path` is percent-decoded exactly once and begins with `/`; `root` is where the application is mounted
-    (WSGI's SCRIPT_NAME), decoded too; `query` is raw. `read` and `identify` are called only when an answer
-    depends on the body or on who asks. `native` is the framework's own request, for the user's callables.
+    (WSGI's SCRIPT_NAME), decoded too; `origin` is scheme and host as the framework sees them (`https://shop.example`);
+    `query` is raw. `read` and `identify` are called only when an answer depends on the body or on who asks. `native`
+    is the framework's own request, for the user's callables.
+    `patience_ms` is how long the server lets a request wait at most, `stream_ms` how long it lets one stream.
     """
 
     method: str
@@ -62,9 +66,12 @@ class Request:
     query: str = ""
     headers: Headers = field(default_factory=Headers)
     root: str = ""
+    origin: str = ""
     read: Callable[[], bytes] = no_body
     identify: Callable[[], str | None] = nobody
     native: object = None
+    patience_ms: int = 0
+    stream_ms: int = 0
 
     def argument(self, name: str) -> str | None:
         """Return the first value of a query parameter."""
@@ -73,15 +80,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An answer: status, header fields in order, and the body as bytes or as an iterator of bytes."""
+    """An answer: status, header fields in order, and the body as bytes or as a stream."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
-    body: bytes | Iterator[bytes] = b""
+    body: bytes | Stream = b""
 
     def header(self, name: str) -> str | None:
         """Return the first field of that name, in any case."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+    def with_headers(self, *headers: tuple[str, str]) -> Response:
+        """Return a copy with more fields."""
+        return replace(self, headers=(*self.headers, *headers))
 
 
 def encoded(document: Mapping[str, Any]) -> bytes:

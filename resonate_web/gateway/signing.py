@@ -16,6 +16,12 @@ from resonate_web.errors import ConfigError
 
 STATUS = "status"
 """Purpose of the signature in a status link."""
+CANCEL = "cancel"
+"""Purpose of the signature in a link that cancels a run."""
+APPROVAL = "approval"
+"""Purpose of the token in an approval link."""
+FORM = "form"
+"""Purpose of the nonce in a form."""
 
 MIN_KEY = 16
 """Characters that a key in `RESONATE_SIGNING_KEYS` must have at least."""

@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from resonate_web.gateway.messages import JSON, Request, Response, answer, encoded
+from resonate_web.protocol import tags
 from resonate_web.protocol.records import Promise, PromiseState, Value
 from resonate_web.resonate.view import RunView, StepView
+from resonate_web.workflow.approvals import Question, decided
 from resonate_web.workflow.codec import TYPE, error_document, from_data
+from resonate_web.workflow.links import unbounded
 
 RETRY_AFTER: Mapping[str, int] = {"running": 1, "waiting": 2, "blocked": 10}
 """Seconds until the next poll is worth its while, by status; ended runs have none."""
@@ -25,6 +27,7 @@ _EPOCH = datetime(1970, 1, 1)  # without a zone: all of it is UTC, and a zone wo
 _LAST = 253_402_300_799_999
 _UNSHOWN = "the recorded result is not JSON and cannot be shown"
 _WAITS = frozenset({"sleep", "promise", "rpc", "detached"})
+_AWAITED = frozenset({"sleep", "promise"})
 _ENDED = {
     PromiseState.RESOLVED: "succeeded",
     PromiseState.REJECTED: "failed",
@@ -50,20 +53,9 @@ def document(run: RunView, id: str, link: str) -> dict[str, Any]:
     found["created_at"] = instant(run.promise.created_at)
     found["updated_at"] = instant(run.updated_at)
     found["steps"] = [_step(step) for step in run.steps]
-    found["approvals"] = []
+    found["approvals"] = [_approval(run, step, asked) for step in run.steps if (asked := Question.of(step.promise))]
     found["links"] = {"self": link}
     return found
-
-
-def respond(request: Request, run: RunView, id: str, link: str) -> Response:
-    """Answer a poll: 200 with the document, or 304 when the client has these very bytes."""
-    body = encoded(document(run, id, link))
-    etag = entity_tag(body)
-    headers = [("ETag", etag), ("Vary", "Accept, Prefer"), ("Cache-Control", "private, no-cache")]
-    headers += retry_after(run)
-    if _matches(request.headers.get("if-none-match"), etag):
-        return Response(status=304, headers=tuple(headers))
-    return answer(200, body, media_type=JSON, headers=headers)
 
 
 def retry_after(run: RunView) -> list[tuple[str, str]]:
@@ -80,6 +72,11 @@ def entity_tag(body: bytes) -> str:
 def instant(ms: int) -> str:
     """Return milliseconds since the Unix epoch as RFC 3339 text in UTC; what lies beyond the calendar as its end."""
     return (_EPOCH + timedelta(milliseconds=min(ms, _LAST))).isoformat(timespec="milliseconds") + "Z"
+
+
+def deadline(timeout_at: int) -> str | None:
+    """Return a deadline (ms) as text, None for one that nobody has set."""
+    return None if unbounded(timeout_at) else instant(timeout_at)
 
 
 def plain(value: Value) -> Any:
@@ -111,13 +108,32 @@ def _step(step: StepView) -> dict[str, Any]:
     error = _error(step.promise) if last is None else {"type": last.error_type, "message": last.error_message}
     return {
         "name": step.name,
-        "kind": step.kind,
+        "kind": "approval" if tags.is_approval(step.promise.tags) else step.kind,
         "status": _ENDED.get(step.state) or ("waiting" if step.kind in _WAITS else "running"),
         "attempt": len(step.failures) + 1,
         "started_at": instant(step.created_at),
         "finished_at": None if step.settled_at is None else instant(step.settled_at),
         "error": error,
         "next_attempt_at": None if last is None or last.next_at is None else instant(last.next_at),
+        "until": deadline(step.timeout_at) if step.kind in _AWAITED else None,
+    }
+
+
+def _approval(run: RunView, step: StepView, asked: Question) -> dict[str, Any]:
+    """Return what a run asks of people, never with a link."""
+    decision = None if step.state is PromiseState.PENDING else decided(step.promise)
+    return {
+        "name": asked.name,
+        "state": "pending" if decision is None else decision.outcome,
+        "summary": asked.summary,
+        "approvers": list(asked.approvers),
+        "quorum": asked.quorum,
+        "votes": run.votes.get(step.id, 0) if decision is None else len(decision.votes),
+        "requested_at": instant(step.created_at),
+        "deadline_at": deadline(step.timeout_at),
+        "decided_by": None if decision is None else decision.by,
+        "decided_at": None if decision is None or decision.at is None else instant(decision.at),
+        "comment": "" if decision is None else decision.comment,
     }
 
 
@@ -126,11 +142,3 @@ def _error(promise: Promise) -> dict[str, str] | None:
         found = error_document(promise.value)
         return {"type": found["name"], "message": found["message"]}
     return _CAUSES.get(promise.state)
-
-
-def _matches(condition: str | None, etag: str) -> bool:
-    """Compare as If-None-Match asks: weakly, any of a list, `*` for whatever there is (RFC 9110, 13.1.2)."""
-    if condition is None:
-        return False
-    candidates = [part.strip().removeprefix("W/") for part in condition.split(",")]
-    return etag in candidates or candidates == ["*"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from resonate_web.config import Settings
+from resonate_web.errors import ResonateError
+
+logger = logging.getLogger(__name__)
 
 _INNER = ("app", "application", "wsgi_app", "_app", "wrapped", "__wrapped__", "__self__")
 """Where middlewares keep what they wrap."""
@@ -25,9 +29,30 @@ class Client(Protocol):
         """Start the engine in this process."""
         ...
 
+    def served_by(self, threads: int) -> None:
+        """Learn how many threads the server has."""
+        ...
+
     def close(self) -> None:
         """Stop the engine in this process."""
         ...
+
+
+class Holder(Protocol):
+    """What an application has of Resonate."""
+
+    @property
+    def core(self) -> Client:
+        """Return the client."""
+        ...
+
+
+_HOLDERS: dict[type, Holder] = {}
+
+
+def held_by(application: type, holder: Holder) -> None:
+    """Say where the client of applications of a class is; for frameworks whose applications keep no extensions."""
+    _HOLDERS[application] = holder
 
 
 def clients(application: object) -> list[Client]:
@@ -39,10 +64,9 @@ def clients(application: object) -> list[Client]:
         layer = [thing for thing in layer if thing is not None and id(thing) not in seen]
         seen.update(map(id, layer))
         for thing in layer:
-            extensions = _attribute(thing, "extensions")
-            state = extensions.get("resonate") if isinstance(extensions, Mapping) else None
-            if state is not None and state.core not in found:
-                found.append(cast(Client, state.core))
+            client = _client(thing)
+            if client is not None and client not in found:
+                found.append(client)
         layer = [inner for thing in layer for inner in _inside(thing)]
     return found
 
@@ -62,6 +86,18 @@ def start_clients(application: object, complain: Callable[[str], object]) -> Non
             client.ensure_started()
         except Exception as error:
             complain(f"the engine could not be started: {error!r}")
+
+
+def _client(thing: object) -> Client | None:
+    for application, holder in _HOLDERS.items():
+        if isinstance(thing, application):
+            try:
+                return holder.core
+            except ResonateError as error:
+                logger.error("%r has no client: %s", thing, error)
+    extensions = _attribute(thing, "extensions")
+    state = extensions.get("resonate") if isinstance(extensions, Mapping) else None
+    return None if state is None else cast(Holder, state).core
 
 
 def _inside(thing: object) -> list[object]:

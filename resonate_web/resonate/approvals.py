@@ -32,7 +32,9 @@ from resonate_web.resonate.ledger import Event
 from resonate_web.resonate.performing import OnLoop, OnThread
 from resonate_web.resonate.port import Client
 from resonate_web.resonate.runtime import Runtime
+from resonate_web.resonate.view import RunView
 from resonate_web.workflow import ids
+from resonate_web.workflow.approvals import Question
 from resonate_web.workflow.links import Links
 
 T = TypeVar("T")
@@ -298,6 +300,13 @@ class Approvals:
 
     async def _later(self, flow: Flow[T]) -> T:
         return await self._resonate.on_loop.perform(flow)
+
+
+def votes_so_far(read: Callable[..., list[Response]], run: RunView) -> dict[str, int]:
+    """Return how many people have voted, by the id of each open approval of a run that needs several."""
+    open_ = (step.promise for step in run.steps if step.state is PromiseState.PENDING and not run.done)
+    several = [promise.id for promise in open_ if (asked := Question.of(promise)) is not None and asked.quorum > 1]
+    return {id: len(votes_of(ledger.read(read, id)[1])) for id in several}
 
 
 def _check_approver(view: ApprovalView, approver: str) -> None:

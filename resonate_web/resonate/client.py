@@ -20,6 +20,7 @@ from resonate_web.protocol.records import Promise, PromiseState
 from resonate_web.protocol.requests import PromiseSearch, Request, Response
 from resonate_web.resonate import launch as starting
 from resonate_web.resonate import proceeding, retrying
+from resonate_web.resonate.approvals import votes_so_far
 from resonate_web.resonate.handle import Handle, refuse_blocking
 from resonate_web.resonate.launch import Launch
 from resonate_web.resonate.opened import Opened
@@ -205,9 +206,7 @@ class Resonate(Opened):
             found = found if current == found.promise.id else self._look(current)
         return None if found is None else replace(found, id=id)
 
-    def runs(
-        self, *, after: str | None = None, limit: int = 100, state: PromiseState | None = None
-    ) -> list[Promise]:
+    def runs(self, *, after: str | None = None, limit: int = 100, state: PromiseState | None = None) -> list[Promise]:
         """List started runs by id, of one state or of all."""
         request = PromiseSearch(tags={starting.ROOT: "true"}, state=state, cursor=after, limit=limit)
         return list(self.runtime.server.read(request)[0].promises)
@@ -304,4 +303,6 @@ class Resonate(Opened):
         now = self.now()
         root, *children = (seen(rows.promises[key][0].record, now) for key in (id, *rows.owned.get(id, ())))
         task = rows.tasks.get(id)
-        return view(id, root, task[0] if task else None, children)
+        found = view(id, root, task[0] if task else None, children)
+        votes = votes_so_far(self.runtime.server.read, found)
+        return replace(found, votes=votes) if votes else found

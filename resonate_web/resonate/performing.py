@@ -16,6 +16,9 @@ T = TypeVar("T")
 READERS = 4
 """Threads in which an event loop's flows look at the store."""
 
+LOOK_S = 0.5
+"""How often somebody who waits on an event loop looks whether the server wants to end."""
+
 _END = object()
 
 
@@ -106,6 +109,8 @@ class OnLoop:
     """Drives flows on an event loop. `call` runs the application's own code, by default in place."""
 
     def __init__(self, client: Waiting, call: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None) -> None:
+        self.stopping: Callable[[], bool] = _never
+        """Tells that the server was asked to end: nobody is kept waiting any more."""
         self._client = client
         self._call = call
         self._pool: ThreadPoolExecutor | None = None
@@ -169,8 +174,10 @@ class OnLoop:
         waiter = asyncio.get_running_loop().create_future()
         told = _Told(waiter)
         future.add_done_callback(told)
+        deadline = waiter.get_loop().time() + ms / 1000
         try:
-            await asyncio.wait((waiter,), timeout=max(ms, 0) / 1000)
+            while not self.stopping() and (left := deadline - waiter.get_loop().time()) > 0 and not future.done():
+                await asyncio.wait((waiter,), timeout=min(left, LOOK_S))
         finally:
             told.forget()
         return future.done()
@@ -201,6 +208,10 @@ class _Told:
 
     def forget(self) -> None:
         self._waiter = None
+
+
+def _never() -> bool:
+    return False
 
 
 def _set(waiter: asyncio.Future[None]) -> None:

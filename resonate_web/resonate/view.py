@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from resonate_web.machine.state import TaskRow
 from resonate_web.protocol import tags
@@ -50,12 +50,16 @@ class StepView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """A run and its recorded children in the order of their ids."""
+    """A run and its recorded children in the order of their ids.
+
+    `votes` tells how many people have voted so far, by the id of an open approval that needs several.
+    """
 
     id: str
     promise: Promise
     task: TaskRow | None
     steps: tuple[StepView, ...]
+    votes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:

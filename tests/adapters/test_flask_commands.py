@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
@@ -45,7 +46,7 @@ def test_the_commands_are_those_of_the_extension(ask: Ask) -> None:
     """The group lists them with a line each."""
     code, output = ask("--help")
     assert code == 0
-    for name in ("tree", "list", "get", "resolve", "reject", "cancel"):
+    for name in ("tree", "list", "get", "resolve", "reject", "cancel", "retry", "prune", "doctor"):
         assert name in output
 
 
@@ -69,3 +70,30 @@ def test_promises_are_settled(ask: Ask) -> None:
 def test_an_error_is_one_line(ask: Ask) -> None:
     """No traceback for an id that is not there."""
     assert ask("get", "nowhere") == (1, "Error: no promise has the id 'nowhere'\n")
+
+
+def test_runs_are_tried_again_and_pruned(ask: Ask) -> None:
+    """The commands pass their options on; what is refused is one line."""
+    assert ask("retry", "order/42")[1].startswith("Error: 'order/42' has not failed")
+    assert ask("prune", "--older-than", "30d", "--dry-run")[1].startswith("would delete 0 runs")
+    assert ask("prune", "--older-than", "30d")[1].startswith("deleted 0 runs")
+    assert ask("prune", "--older-than", "30")[0] == 1
+    assert ask("prune")[0] == 2
+
+
+def test_the_doctor_tells_by_its_exit_status(ask: Ask, tmp_path: Path) -> None:
+    """0 with warnings, 1 with an error; the app's secret is found."""
+    code, output = ask("doctor")
+    assert code == 0
+    assert "warning  store: memory://" in output
+    assert "ok       workflows: gated@1" in output
+    (tmp_path / "r.db").write_text("no database at all, but long enough to be one")
+    app = Flask("broken")
+    app.config.update(RESONATE_STORE=f"sqlite:///{tmp_path}/r.db", SECRET_KEY="s")
+    resonate = Resonate(app)
+    result = app.test_cli_runner().invoke(args=["resonate", "doctor"])
+    with app.app_context():
+        resonate.close()
+    assert result.exit_code == 1
+    assert "error    store: " in result.output
+    assert "derived from the framework" in result.output

@@ -10,7 +10,8 @@ import pytest
 from flask import Flask
 from flask.cli import ScriptInfo, routes_command, run_command, shell_command
 
-from resonate_web.flask.cli import arm, group, serving
+from resonate_web.flask.cli import group
+from resonate_web.flask.eager import arm, serving
 
 RUN_MAIN = "WERKZEUG_RUN_MAIN"
 

@@ -45,6 +45,10 @@ def make(**config: Any) -> Flask:
     def create_with_options(id):
         return resonate.options(tags={"shop": "berlin"}).options(on_failed="new").start(id, gated, None)
 
+    @app.post("/async/<path:id>")
+    async def create_asynchronously(id):
+        return await resonate.astart(id, gated, request.get_json(silent=True))
+
     @app.post("/mistakes/<kind>")
     def mistakes(kind):
         return resonate.start("a", "unknown") if kind == "name" else resonate.start("a", gated, object())
@@ -92,6 +96,14 @@ def test_the_whole_story(app: Flask, client: FlaskClient) -> None:
     again = client.post("/orders/order/42", json={"n": 1})
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (200, "true")
     assert again.get_json()["result"] == {"total": 3}
+
+
+def test_an_async_view_awaits_the_start(app: Flask, client: FlaskClient) -> None:
+    """`astart` answers as `start` does; it waits for no run, because the view holds a thread."""
+    started = client.post("/async/a", json=1, headers={"Prefer": "wait=5"})
+    assert (started.status_code, started.headers.get("Preference-Applied")) == (202, None)
+    assert client.post("/orders/a", json=1).headers["Location"] == started.headers["Location"]
+    assert client.post("/async/a", json=2).status_code == 409
 
 
 def test_a_poll_with_the_tag_is_304(app: Flask, client: FlaskClient) -> None:

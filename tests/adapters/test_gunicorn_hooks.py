@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from resonate_web.config import Settings
+from resonate_web.config import Settings, from_mapping
 from resonate_web.gunicorn import post_worker_init, worker_exit
 from resonate_web.resonate import Resonate
 
 
 def worker_of(core: Resonate, pid: int | None = None) -> Any:
     app = SimpleNamespace(extensions={"resonate": SimpleNamespace(core=core)})
-    return SimpleNamespace(wsgi=app, pid=pid or os.getpid(), log=logging.getLogger("gunicorn.error"))
+    cfg = SimpleNamespace(threads=16)
+    return SimpleNamespace(wsgi=app, pid=pid or os.getpid(), cfg=cfg, log=logging.getLogger("gunicorn.error"))
 
 
 def test_a_worker_starts_and_stops_its_engine() -> None:
@@ -56,3 +57,11 @@ def test_the_master_closes_nothing() -> None:
     worker_exit(None, worker_of(core, pid=1))
     assert core.run("a", "quick") == "done"
     core.close()
+
+
+@pytest.mark.parametrize(("config", "seats"), [({}, 4), ({"RESONATE_MAX_WAITS": 9}, 9)])
+def test_a_quarter_of_the_threads_may_wait(config: dict[str, int], seats: int) -> None:
+    """Long polls and streams leave three quarters of a worker's threads alone, unless a setting says otherwise."""
+    core = Resonate(from_mapping({"RESONATE_STORE": "memory://", "RESONATE_AUTOSTART": "off", **config}, {}))
+    post_worker_init(worker_of(core))
+    assert core.on_thread.seats == seats

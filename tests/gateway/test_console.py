@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from resonate_web.config import Settings
-from resonate_web.errors import NotFound, Unserializable
+from resonate_web.errors import CallerError, NotFound, Unserializable
 from resonate_web.gateway import console
 from resonate_web.resonate import Resonate
+from resonate_web.testing.simulation import Simulation
 from resonate_web.workflow.retry import Never
 
 WAIT_S = 10
@@ -91,3 +92,59 @@ def test_what_is_not_there_or_not_json_is_an_error(core: Resonate) -> None:
     core.promises.create("gate/2")
     with pytest.raises(Unserializable, match="double quotes"):
         console.resolve(core, "gate/2", "yes")
+
+
+def test_a_failed_run_is_tried_again_by_the_serving_processes() -> None:
+    """A command starts the next try and no engine; a run that has not failed is refused."""
+    simulation = Simulation()
+    try:
+        serving, commanding = simulation.client("p1"), simulation.client("p2")
+        for client in (serving, commanding):
+            client.register(order)
+            client.register(charge, retry=Never())
+        serving.begin_run("order/1", order, -1)
+        simulation.run_until_idle()
+        assert console.retry(commanding, "order/1") == "order/1~2  started; steps that succeeded are kept"
+        assert not commanding.runtime.started
+        simulation.pass_time(10_000)
+        assert serving.record("order/1~2").state == "rejected"
+        commanding.runtime.server.submit(*commanding.retrial("order/1")[1])
+        with pytest.raises(CallerError, match="has not failed"):
+            console.retry(commanding, "order/1")
+        with pytest.raises(NotFound, match="nowhere"):
+            console.retry(commanding, "nowhere")
+    finally:
+        simulation.close()
+
+
+def test_old_runs_are_pruned() -> None:
+    """What would go and what went is told, and that a pruned id can run again."""
+    simulation = Simulation()
+    try:
+        client = simulation.client()
+        client.register(order)
+        client.register(charge, retry=Never())
+        client.begin_run("order/1", order, -1)
+        client.begin_run("order/2", order, 1)
+        simulation.run_until_idle()
+        simulation.clock.advance(46 * 60_000)
+        told = "1 run that ended over 45m ago (2 promises in all)"
+        assert console.prune(client, "45m", dry_run=True) == f"would delete {told}"
+        assert console.prune(client, "45m") == f"deleted {told}; their ids are unknown now and can run again"
+        assert console.prune(client, "1h") == "deleted 0 runs that ended over 1h ago (0 promises in all)"
+        assert console.list_runs(client).split()[0] == "order/2"
+    finally:
+        simulation.close()
+
+
+@pytest.mark.parametrize("age", ["", "30", "d", "3.5d", "-1d", "30D", "1w", "30 d", "1d12h", "9999999d", "\u0663"])
+def test_an_age_is_a_number_and_a_unit(core: Resonate, age: str) -> None:
+    """Anything else is refused, with an example."""
+    with pytest.raises(CallerError, match="30d, 12h or 45m"):
+        console.prune(core, age)
+
+
+def test_too_short_an_age_is_refused(core: Resonate) -> None:
+    """What ended just now may still be written to by a process that does not know it yet."""
+    with pytest.raises(CallerError, match="RESONATE_LEASE_MS"):
+        console.prune(core, "0m")

@@ -40,7 +40,8 @@ def make() -> Iterator[Make]:
 
 
 def started(gateway: Gateway, id: str = "order/42") -> str:
-    response = gateway.start(Request(method="POST", path="/"), id, waits, (), {}, Options())
+    flow = gateway.start(Request(method="POST", path="/"), id, waits, (), {}, Options())
+    response = gateway.resonate.on_thread.perform(flow)
     return response.header("location") or pytest.fail("no Location")
 
 
@@ -48,7 +49,8 @@ def ask(gateway: Gateway, url: str, method: str = "GET", native: object = None, 
     parts = urlsplit(url)
     headers = Headers((name.replace("_", "-"), value) for name, value in fields.items())
     path = unquote(parts.path)
-    return gateway.handle(Request(method=method, path=path, query=parts.query, headers=headers, native=native))
+    flow = gateway.handle(Request(method=method, path=path, query=parts.query, headers=headers, native=native))
+    return None if flow is None else gateway.resonate.on_thread.perform(flow)
 
 
 def answered(gateway: Gateway, url: str, method: str = "GET", native: object = None, **fields: str) -> Response:
@@ -218,5 +220,24 @@ def test_a_route_takes_what_is_between_head_and_tail() -> None:
 
 
 def test_the_routes_are_data() -> None:
-    """Names and heads are unique or share their head on purpose; adapters mount by head."""
-    assert [(r.name, r.head, r.tail, sorted(r.methods)) for r in ROUTES] == [("status", "/status/", "", ["GET"])]
+    """Where the library answers, and which methods; adapters mount by head."""
+    told = {route.name: (route.head, route.tail, route.exact, sorted(route.methods)) for route in ROUTES}
+    assert told == {
+        "cancel": ("/status/", "/cancel", False, ["GET", "POST"]),
+        "status": ("/status/", "", False, ["GET"]),
+        "approvals": ("/approvals", "", True, ["GET"]),
+        "approval": ("/approvals/", "", False, ["GET", "POST"]),
+        "resolve": ("/promises/", "/resolve", False, ["POST"]),
+        "reject": ("/promises/", "/reject", False, ["POST"]),
+        "cancel-promise": ("/promises/", "/cancel", False, ["POST"]),
+        "asset": ("/resonate/assets/", "", False, ["GET"]),
+        "openapi": ("/resonate/openapi.json", "", True, ["GET"]),
+    }
+
+
+def test_an_exact_route_is_its_head_alone() -> None:
+    """What only begins so is the application's."""
+    route = Route(name="list", head="/approvals", exact=True, methods={})
+    assert route.argument("/approvals") == ""
+    assert route.argument("/approvals-of-ours") is None
+    assert route.argument("/approvals/x") is None

@@ -44,7 +44,7 @@ def test_each_error_has_its_problem(error: errors.ResonateError, status: int, ty
 
 def test_the_answered_errors_are_the_clients() -> None:
     """No error that means a mistake in the server's code is turned into an answer."""
-    assert {class_.status for class_ in ANSWERED} == {400, 404, 409, 413, 503}
+    assert {class_.status for class_ in ANSWERED} == {400, 403, 404, 409, 413, 422, 503}
 
 
 def test_every_404_is_the_same() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from resonate_web.config import Settings
-from resonate_web.errors import IdInUse, InvalidId, NotRegistered, TooLarge, Unserializable
+from resonate_web.errors import IdInUse, InvalidId, InvalidKey, KeyReused, NotRegistered, TooLarge, Unserializable
 from resonate_web.gateway.messages import Headers, Request, Response
 from resonate_web.gateway.routes import Gateway
 from resonate_web.resonate import Options, Resonate
@@ -58,9 +58,12 @@ def post(who: str | None = None, **fields: str) -> Request:
     return Request(method="POST", path="/orders", headers=headers, identify=lambda: who)
 
 
-def start(core: Resonate, *args: Any, request: Request | None = None, id: str = "order/42", fn: Any = gated, **kw: Any):
+def start(
+    core: Resonate, *args: Any, request: Request | None = None, id: str | None = "order/42", fn: Any = gated, **kw: Any
+):
     gateway = Gateway(core, secrets=lambda: SECRETS)
-    return gateway.start(request or post(), id, fn, args or ({"id": 42},), {}, Options(**kw))
+    flow = gateway.start(request or post(), id, fn, args or ({"id": 42},), {}, Options(**kw))
+    return gateway.resonate.on_thread.perform(flow)
 
 
 def body(response: Response) -> dict[str, Any]:
@@ -212,3 +215,91 @@ def test_a_link_is_absolute_with_a_base_url() -> None:
     response = start(core, request=post(host="evil.example"))
     core.close()
     assert response.header("location") == "https://shop.example/status/order/42"
+
+
+def keyed(core: Resonate, *args: Any, who: str | None = "ann", path: str = "/orders", key: str = "k1") -> Response:
+    headers = Headers([("Idempotency-Key", key)])
+    request = Request(method="POST", path=path, headers=headers, identify=lambda: who)
+    return start(core, *args, request=request, id=None)
+
+
+def test_a_key_names_the_run(core: Resonate) -> None:
+    """The same key, quoted or bare, joins; the run's id tells nothing of the key."""
+    first, again = keyed(core), keyed(core, key='"k1"')
+    assert body(again)["id"] == body(first)["id"]
+    assert again.header("idempotency-replayed") == "true"
+    assert body(first)["id"].startswith("request/")
+    assert "k1" not in body(first)["id"]
+
+
+@pytest.mark.parametrize("scope", [{"who": "bob"}, {"who": None}, {"path": "/returns"}, {"key": "k2"}])
+def test_a_key_counts_within_its_scope(core: Resonate, scope: dict[str, Any]) -> None:
+    """The key of another principal, at another path, or another key is another run."""
+    assert body(keyed(core, **scope))["id"] != body(keyed(core))["id"]
+
+
+def test_a_key_with_other_contents_is_refused(core: Resonate) -> None:
+    """422, not 409: it is the client that used its key twice."""
+    keyed(core)
+    with pytest.raises(KeyReused):
+        keyed(core, {"id": 43})
+
+
+def test_a_malformed_key_is_refused(core: Resonate) -> None:
+    """Nothing is started under a key that cannot be read."""
+    with pytest.raises(InvalidKey):
+        keyed(core, key="")
+    assert core.runs() == []
+
+
+def test_without_a_key_each_request_is_its_own_run(core: Resonate) -> None:
+    """No id and no key: nothing tells two requests apart, so they are two."""
+    first, second = (start(core, request=post(), id=None) for _ in range(2))
+    assert body(first)["id"] != body(second)["id"]
+
+
+def test_a_view_that_names_the_id_ignores_the_key(core: Resonate) -> None:
+    """Two keys, one id: one run."""
+    start(core, request=post(Idempotency_Key="a"))
+    again = start(core, request=post(Idempotency_Key="b"))
+    assert again.header("idempotency-replayed") == "true"
+
+
+def test_a_browser_is_sent_to_the_page(core: Resonate) -> None:
+    """Who prefers HTML gets 303 to the status, whether the run is new or not."""
+    link = body(start(core))["links"]["self"]
+    for id in ("order/42", "order/43"):
+        response = start(core, request=post(Accept="text/html,*/*;q=0.8"), id=id)
+        assert (response.status, response.body) == (303, b"")
+    assert start(core, request=post(Accept="text/html"), id="order/42").header("location") == link
+
+
+def patient(prefer: str, patience_ms: int) -> Request:
+    headers = Headers([("Prefer", prefer)])
+    return Request(method="POST", path="/orders", headers=headers, patience_ms=patience_ms)
+
+
+def test_a_client_may_wait_for_the_result(core: Resonate) -> None:
+    """200 with the result if it is there in time; the first answer of all is not marked as replayed."""
+    response = start(core, fn=other, request=patient("wait=10", 20_000))
+    assert (response.status, body(response)["result"]) == (200, {"id": 42})
+    assert response.header("preference-applied") == "wait"
+    assert response.header("idempotency-replayed") is None
+
+
+@pytest.mark.parametrize(
+    ("prefer", "patience_ms", "applied"),
+    [
+        ("wait=10", 20, "wait"),
+        ("wait=10, respond-async", 20, "wait"),
+        ("respond-async", 20, "respond-async"),
+        ("wait=10", 0, None),
+        ("wait=soon", 20, None),
+    ],
+)
+def test_a_run_that_takes_longer_is_accepted(
+    core: Resonate, prefer: str, patience_ms: int, applied: str | None
+) -> None:
+    """202 when the time is over, saying which preference was applied."""
+    response = start(core, request=patient(prefer, patience_ms))
+    assert (response.status, response.header("preference-applied")) == (202, applied)

@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
+from resonate_web.config import Settings
 from resonate_web.gateway import status
 from resonate_web.gateway.messages import Headers, Request
+from resonate_web.gateway.pages import Pages
+from resonate_web.gateway.watching import Watched, respond
 from resonate_web.machine.state import TaskRow
 from resonate_web.protocol.records import EMPTY, Promise, PromiseState, TaskState, Value
 from resonate_web.protocol.requests import Refusal
+from resonate_web.resonate import Resonate
 from resonate_web.resonate.view import RunView, view
 from resonate_web.workflow.codec import Codec, to_data
 
@@ -162,6 +166,7 @@ def test_a_step_between_two_attempts() -> None:
             "finished_at": None,
             "error": {"type": "CardError", "message": "declined"},
             "next_attempt_at": "2023-11-14T22:13:21.005Z",
+            "until": None,
         }
     ]
 
@@ -207,7 +212,9 @@ def test_instants_are_rfc_3339(ms: int, text: str) -> None:
 
 def poll(found: RunView, condition: str | None = None) -> Any:
     fields = [] if condition is None else [("If-None-Match", condition)]
-    return status.respond(Request(method="GET", path="/", headers=Headers(fields)), found, ID, LINK)
+    core = Resonate(Settings(store="memory://"))
+    watched = Watched(core, Request(method="GET", path="/", headers=Headers(fields)), ID, LINK)
+    return core.on_thread.perform(respond(watched, found, Pages(""), None))
 
 
 def test_a_poll_says_when_to_come_back() -> None:
