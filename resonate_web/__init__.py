@@ -12,8 +12,14 @@ from resonate_web.errors import (
     Canceled,
     ConfigError,
     IdInUse,
+    InvalidAnswer,
     InvalidId,
+    InvalidKey,
+    KeyInUse,
+    KeyMissing,
+    KeyReused,
     NonDeterminism,
+    NotAllowed,
     NotFound,
     NotRegistered,
     PlatformError,
@@ -29,28 +35,39 @@ from resonate_web.errors import (
     WrongCall,
 )
 from resonate_web.resonate import Handle, Launch, Options, Resonate
+from resonate_web.workflow.approvals import Approval, Field
 from resonate_web.workflow.commands import Future, Winner
 from resonate_web.workflow.context import Context, StepContext
+from resonate_web.workflow.decisions import Decision, Vote
 from resonate_web.workflow.retry import Constant, Exponential, Linear, Never, RetryPolicy
 
 __all__ = [
     "AlreadyRegistered",
     "ApplicationError",
+    "Approval",
     "Blocked",
     "CallerError",
     "Canceled",
     "ConfigError",
     "Constant",
     "Context",
+    "Decision",
     "Exponential",
+    "Field",
     "Future",
     "Handle",
     "IdInUse",
+    "InvalidAnswer",
     "InvalidId",
+    "InvalidKey",
+    "KeyInUse",
+    "KeyMissing",
+    "KeyReused",
     "Launch",
     "Linear",
     "Never",
     "NonDeterminism",
+    "NotAllowed",
     "NotFound",
     "NotRegistered",
     "Options",
@@ -68,6 +85,7 @@ __all__ = [
     "TimedOut",
     "TooLarge",
     "Unserializable",
+    "Vote",
     "Winner",
     "WrongCall",
 ]

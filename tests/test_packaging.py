@@ -31,21 +31,30 @@ MAX_ADDED_PACKAGES = 12
 PUBLIC_NAMES = {
     "AlreadyRegistered",
     "ApplicationError",
+    "Approval",
     "Blocked",
     "CallerError",
     "Canceled",
     "ConfigError",
     "Constant",
     "Context",
+    "Decision",
     "Exponential",
+    "Field",
     "Future",
     "Handle",
     "IdInUse",
+    "InvalidAnswer",
     "InvalidId",
+    "InvalidKey",
+    "KeyInUse",
+    "KeyMissing",
+    "KeyReused",
     "Launch",
     "Linear",
     "Never",
     "NonDeterminism",
+    "NotAllowed",
     "NotFound",
     "NotRegistered",
     "Options",
@@ -63,6 +72,7 @@ PUBLIC_NAMES = {
     "TimedOut",
     "TooLarge",
     "Unserializable",
+    "Vote",
     "Winner",
     "WrongCall",
 }
@@ -177,7 +187,7 @@ def test_the_wheel_holds_everything(fresh: FreshEnvironment) -> None:
     """The wheel has every module, the type marker, the pages' files and the add-ons, and nothing else."""
     with zipfile.ZipFile(fresh.wheel) as wheel:
         files = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    kinds = ("*.py", "*.html", "*.css", "*.js", "py.typed")
+    kinds = ("*.py", "*.html", "*.css", "*.js", "*.svg", "py.typed")
     package = {str(p.relative_to(ROOT)) for kind in kinds for p in ROOT.glob(f"resonate_web/**/{kind}")}
     add_ons = {f"resonate_web/{p.relative_to(ROOT)}" for p in ROOT.glob("contrib/**/*.py")}
     assert files == package | add_ons

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 LISTENING = re.compile(r"http://127\.0\.0\.1:(\d+)")
-OURS = ("RESONATE_", "FLASK_", "WERKZEUG_", "GUNICORN_", "ORDERS_", "EFFECT_LEDGER")
+FRAMEWORKS = ("FLASK_", "WERKZEUG_", "GUNICORN_", "DJANGO_")
+OURS = (*FRAMEWORKS, "RESONATE_", "ORDERS_", "APPROVAL_", "EXPENSES_", "MAIL_", "SMTP_", "EFFECT_LEDGER")
 """What a server does not inherit from the environment of the tests, but for the size of the cache."""
 
 
