@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import json
-import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from forms import CATALOGUE, Checked, from_document, from_form
-from progress import FIELDS, WORDS, progress
-from resonate_web import IdInUse, InvalidId, RunError
+from forms import LONGEST_BODY, PROBLEM, TOO_LARGE, by_person, from_body, invalid
+from progress import HEADERS, context
+from resonate_web import IdInUse, InvalidId
 from resonate_web.flask import Resonate, get_resonate
 from workflows import process_order
 
 app = Flask(__name__)
-app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
+app.config["MAX_CONTENT_LENGTH"] = LONGEST_BODY
+app.jinja_env.globals.update(url=url_for, static=lambda name: url_for("static", filename=name))
 
 # A demo without accounts: anybody may read any order's status. `eager`: `flask run` takes up interrupted orders by
 # itself; under gunicorn the hooks in gunicorn.conf.py do.
 resonate = Resonate(app, status_access="public", autostart="eager")
 resonate.register(process_order)
 
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-
 
 @app.get("/")
-def page() -> str:
+def page() -> Response:
     """Show the order form and, with `?order=<id>`, how that order stands."""
     return shown(order=request.args.get("order"))
 
@@ -36,9 +35,9 @@ def page() -> str:
 @app.post("/orders")
 def create_order() -> ResponseReturnValue:
     """Start an order from JSON or the page's form, once for each id; answered when it is on disk."""
-    form = request.mimetype in FORMS
-    checked = from_form(request.form) if form else from_json(request.get_data())
-    person = form and request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+    checked = from_body(request.content_type or "", request.get_data())
+    person = by_person(request.content_type or "", request.headers.get("Accept", ""))
+    status = 400
     if not checked.errors:
         order = checked.order
         try:
@@ -49,70 +48,24 @@ def create_order() -> ResponseReturnValue:
         except IdInUse:
             if not person:
                 raise  # answered as a problem document
-            return shown(errors={"id": "belongs to an order with other contents"}), 409
-    return (shown(errors=checked.errors), 400) if person else invalid(checked.errors)
-
-
-def from_json(body: bytes) -> Checked:
-    """Check a body that should be JSON."""
-    try:
-        return from_document(json.loads(body))
-    except (ValueError, RecursionError):
-        return Checked(errors={"body": "must be JSON"})
-
-
-def invalid(errors: dict[str, str]) -> Response:
-    """Return the problem document of an order that was not accepted."""
-    problem = {
-        "type": "urn:orders:problem:invalid-order",
-        "title": "The order is not valid.",
-        "status": 400,
-        "detail": "; ".join(f"{field} {message}" for field, message in errors.items()),
-        "errors": [{"field": field, "message": message} for field, message in errors.items()],
-    }
-    return Response(json.dumps(problem), 400, content_type="application/problem+json")
+            checked.errors["id"], status = "belongs to an order with other contents", 409
+    return shown(checked.errors, checked.form, status=status) if person else problem(invalid(checked.errors))
 
 
 @app.errorhandler(RequestEntityTooLarge)
 def too_large(error: RequestEntityTooLarge) -> Response:
     """Refuse a body that no order needs."""
-    problem = {"type": "urn:orders:problem:too-large", "title": "The body is too large for an order.", "status": 413}
-    return Response(json.dumps(problem), 413, content_type="application/problem+json")
+    return problem(TOO_LARGE)
 
 
-def shown(order: str | None = None, errors: dict[str, str] | None = None) -> str:
+def shown(
+    errors: Mapping[str, str] = {}, form: Mapping[str, str] = {}, *, order: str | None = None, status: int = 200
+) -> Response:
     """Return the page."""
-    run = get_resonate().core.view(f"order/{order}") if order else None
-    result, failure = outcome(run.id) if run and run.done else (None, "")
-    return render_template(
-        "page.html",
-        catalogue=CATALOGUE,
-        errors={FIELDS.get(field, field): message for field, message in (errors or {}).items()},
-        fresh=secrets.token_hex(4),  # sent twice, the form still places one order
-        order=order,
-        progress=run and progress(run),
-        reason=(run and run.reason) or failure,
-        result=result,
-        status_url=run and resonate.status_url(run.id),
-        values=request.form,
-        words=WORDS,
-    )
+    found = context(get_resonate().core, resonate.status_url, order, errors, form)
+    return Response(render_template("page.html", **found), status, HEADERS)
 
 
-def outcome(id: str) -> tuple[dict[str, Any] | None, str]:
-    """Return what came of a run that has ended: its result, or why there is none."""
-    try:
-        return resonate.get(id).result(), ""
-    except RunError as error:
-        return None, str(error)
-
-
-@app.after_request
-def strict(response: Response) -> Response:
-    """Let pages load only what this app serves, and run nothing inline."""
-    policy = "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'"
-    response.headers.setdefault(
-        "Content-Security-Policy", f"{policy}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    )
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    return response
+def problem(document: dict[str, Any]) -> Response:
+    """Return a problem document."""
+    return Response(json.dumps(document), document["status"], content_type=PROBLEM)

@@ -1,11 +1,13 @@
-"""What an order must look like: from a JSON document or the page's form to an order, or to what is wrong with it."""
+"""What an order must look like: from a request's body to an order, or to what is wrong with it."""
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 CATALOGUE = {
     "notebook": ("Notebook, dotted, A5", 1450),
@@ -15,14 +17,19 @@ CATALOGUE = {
 """What the page sells: name and price in cents, by SKU. A JSON order may name anything."""
 
 MOST_ITEMS, MOST_PIECES, HIGHEST_PRICE = 100, 1_000, 10_000_000
+LONGEST_BODY = 64 * 1024
+FORM = "application/x-www-form-urlencoded"
+PROBLEM = "application/problem+json"
+TOO_LARGE = {"type": "urn:orders:problem:too-large", "title": "The body is too large for an order.", "status": 413}
 
 
 @dataclass
 class Checked:
-    """An order, if `errors` is empty; else a message for each field that is wrong."""
+    """An order, if `errors` is empty; else a message for each field that is wrong. `form` is what a person typed."""
 
     order: dict[str, Any] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
 
     def text(self, path: str, value: Any, longest: int) -> str:
         """Return a line of text; note an error if it is none."""
@@ -44,6 +51,37 @@ class Checked:
             return value
         self.errors[path] = f"must be a whole number from {least} to {most}"
         return 0
+
+
+def by_person(content_type: str, accept: str) -> bool:
+    """Tell whether a browser sends the page's form; a person then gets a page, everything else JSON."""
+    return is_form(content_type) and "text/html" in accept and "application/json" not in accept
+
+
+def is_form(content_type: str) -> bool:
+    """Tell whether a body is a form."""
+    return content_type.partition(";")[0].strip().lower() == FORM
+
+
+def from_body(content_type: str, body: bytes) -> Checked:
+    """Check a body: the page's form, or else what should be JSON."""
+    if is_form(content_type):
+        return from_form(dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True)))
+    try:
+        return from_document(json.loads(body))
+    except (ValueError, RecursionError):
+        return Checked(errors={"body": "must be JSON"})
+
+
+def invalid(errors: Mapping[str, str]) -> dict[str, Any]:
+    """Return the problem document of an order that was not accepted."""
+    return {
+        "type": "urn:orders:problem:invalid-order",
+        "title": "The order is not valid.",
+        "status": 400,
+        "detail": "; ".join(f"{field} {message}" for field, message in errors.items()),
+        "errors": [{"field": field, "message": message} for field, message in errors.items()],
+    }
 
 
 def from_document(document: Any) -> Checked:
@@ -68,7 +106,9 @@ def from_form(form: Mapping[str, str]) -> Checked:
         if pieces != "0":
             items.append({"sku": sku, "qty": _whole(pieces), "price": price})
     customer = {"id": form.get("customer-id", ""), "email": form.get("customer-email", "")}
-    return from_document({"id": form.get("id", ""), "items": items, "customer": customer})
+    checked = from_document({"id": form.get("id", ""), "items": items, "customer": customer})
+    checked.form = form
+    return checked
 
 
 def _whole(text: str) -> int | str:

@@ -1,8 +1,13 @@
-"""How an order stands, in the words of the page."""
+"""What the page shows: the form, or how an order stands, in the words of the page."""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from forms import CATALOGUE
+from resonate_web import RunError
 
 STEPS = {
     "validate": "Check the order",
@@ -37,12 +42,47 @@ WORDS = {
 }
 """What states are called; the page's script reads the same words."""
 
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; "
+    "style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+"""The page loads only what the shop serves, and runs nothing inline."""
+
 _ENDED = {
     "resolved": "succeeded",
     "rejected": "failed",
     "rejected_canceled": "canceled",
     "rejected_timedout": "timedout",
 }
+
+
+def context(
+    client: Any, status_url: Callable[[str], str], order: str | None, errors: Mapping[str, str], form: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what the page's template shows: an order, or a form with what was typed and what is wrong with it."""
+    run = client.view(f"order/{order}") if order else None
+    result, failure = outcome(client, run.id) if run and run.done else (None, "")
+    return {
+        "catalogue": CATALOGUE,
+        "errors": {FIELDS.get(field, field): message for field, message in errors.items()},
+        "fresh": secrets.token_hex(4),  # sent twice, the form still places one order
+        "order": order,
+        "progress": run and progress(run),
+        "reason": (run and run.reason) or failure,
+        "result": result,
+        "status_url": run and status_url(run.id),
+        "values": form,
+        "words": WORDS,
+    }
+
+
+def outcome(client: Any, id: str) -> tuple[dict[str, Any] | None, str]:
+    """Return what came of a run that has ended: its result, or why there is none."""
+    try:
+        return client.get(id).result(), ""
+    except RunError as error:
+        return None, str(error)
 
 
 def progress(run: Any) -> dict[str, Any]:

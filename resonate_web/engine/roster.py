@@ -21,7 +21,7 @@ SUSPECT = 2
 was not for another one of them, and a run that was only nearby is not blamed for what others did."""
 
 PROCEED = "resonate_web:proceed"
-"""Tag of a note to the process that holds a run: its steps that wait for a retry start at once. Its value is the run."""
+"""Tag of a note to the process that holds a run: its steps that wait for a retry start now. Its value is the run."""
 
 
 class Roster:

@@ -11,7 +11,7 @@ import os
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 try:
     import flask
@@ -22,29 +22,26 @@ from resonate_web.config import from_mapping
 from resonate_web.errors import ConfigError
 from resonate_web.flask import cli, eager, idempotent, life, messages, mount
 from resonate_web.flask.verbs import State, Verbs, get_resonate
+from resonate_web.gateway.declaring import Declarations
 from resonate_web.gateway.idempotency import Rules
 from resonate_web.gateway.routes import Gateway
 from resonate_web.resonate import Resonate as Core
 from resonate_web.workflow.codec import Codec
 from resonate_web.workflow.registry import Registry
-from resonate_web.workflow.retry import RetryPolicy
 
 __all__ = ["Resonate", "State", "get_resonate"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-E = TypeVar("E", bound=Exception)
 logger = logging.getLogger(__name__)
 
 
-class Resonate(Verbs):
+class Resonate(Declarations, Verbs):
     """The extension. Keyword arguments are settings (`Settings`), below `app.config` and above the environment."""
 
     def __init__(self, app: flask.Flask | None = None, **settings: Any) -> None:
-        super().__init__({})
-        self.registry = Registry()
-        self.codec = Codec()
+        Declarations.__init__(self, Registry(), Codec(), {})
+        Verbs.__init__(self, {})
         self._settings = {f"RESONATE_{name.upper()}": value for name, value in settings.items()}
-        self._dependencies: dict[str, object] = {}
         if app is not None:
             self.init_app(app)
 
@@ -77,68 +74,12 @@ class Resonate(Verbs):
         if settings.autostart == "eager":
             eager.arm(app, core.ensure_started)
 
-    @overload
-    def register(self, fn: F) -> F: ...
-
-    @overload
-    def register(
-        self,
-        *,
-        name: str | None = None,
-        version: int = 1,
-        on_cancel: Callable[..., Any] | str | None = None,
-        retry: RetryPolicy | None = None,
-    ) -> Callable[[F], F]: ...
-
-    def register(self, fn: F | None = None, **options: Any) -> F | Callable[[F], F]:
-        """Register a workflow or step for all apps of this extension, before or after `init_app`; call or decorator.
-
-        Returns the function unchanged. Raises: AlreadyRegistered.
-        """
-
-        def add(fn: F) -> F:
-            self.registry.add(fn, **options)
-            return fn
-
-        return add if fn is None else add(fn)
-
-    @overload
-    def idempotent(self, view: F) -> F: ...
-
-    @overload
-    def idempotent(
-        self,
-        *,
-        required: bool = False,
-        allow_anonymous: bool = False,
-        headers: tuple[str, ...] = (),
-        fingerprint: Callable[[flask.Request], str] | None = None,
-    ) -> Callable[[F], F]: ...
-
-    def idempotent(self, view: F | None = None, **rules: Any) -> F | Callable[[F], F]:
-        """Let a POST or PATCH view run once per Idempotency-Key and replay its answer; goes below the route decorator.
-
-        `required`: a request without a key is refused. `allow_anonymous`: clients that nobody identifies share keys.
-        `headers`: fields to store beside the usual ones. `fingerprint`: what makes two requests the same one.
-        """
-        checked = Rules(**rules)
-
-        def decorate(view: F) -> F:
-            return cast(F, idempotent.decorated(view, checked))
-
-        return decorate if view is None else decorate(view)
-
-    def set_dependency(self, name: str, value: object) -> None:
-        """Give `ctx.get_dependency(name)` a value in all apps of this extension, bound already or later."""
-        self._dependencies[name] = value
-
-    def register_error(self, class_: type[E]) -> type[E]:
-        """Let this exception class cross the boundary as itself, in all apps of this extension; also a decorator."""
-        self.codec.register_error(class_)
-        return class_
+    def _decorated(self, handler: F, rules: Rules) -> F:
+        return cast(F, idempotent.decorated(handler, rules))
 
 
 def _view(rest: str = "") -> flask.Response:
     state = get_resonate()
-    flow, driver = state.gateway.handle(messages.current(state.identify)), state.core.on_thread
+    core = state.core
+    flow, driver = state.gateway.handle(messages.current(state.identify, core.settings.max_body)), core.on_thread
     return flask.abort(404) if flow is None else messages.rendered(driver.perform(flow), driver)

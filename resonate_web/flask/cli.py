@@ -81,7 +81,7 @@ def cancel_command(id: str) -> None:
 @click.argument("id")
 @with_appcontext
 def retry_command(id: str) -> None:
-    """Start a failed run again, with the steps that succeeded."""
+    """Start a failed run again, with the steps that succeeded, or let a blocked one go on."""
     _answered(lambda core: console.retry(core, id))
 
 

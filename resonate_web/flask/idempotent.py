@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from io import BytesIO
 from typing import Any
 from weakref import WeakSet
 
 import flask
 from werkzeug.exceptions import HTTPException
 
-from resonate_web.errors import ConfigError, TooLarge
+from resonate_web.errors import ConfigError
 from resonate_web.flask import messages
 from resonate_web.flask.verbs import State, get_resonate
 from resonate_web.gateway import idempotency
@@ -75,23 +74,12 @@ def _captured(response: flask.Response) -> Response | None:
 
 def _request(state: State, rules: Rules) -> Request:
     """Return the request, its body read if it has a key."""
-    request = messages.current(state.identify)
+    limit = state.core.settings.max_body
+    request = messages.current(state.identify, limit)
     if idempotency.wanted(request, rules) is None:
         return request
-    _read(flask.request, state.core.settings.max_body)
+    messages.bound(flask.request, limit)
     return replace(request, read=functools.partial(_body, request.read))
-
-
-def _read(request: flask.Request, limit: int) -> None:
-    """Read a body of unknown length, and put it back for the view. Raises: TooLarge."""
-    if request.content_length is not None or "wsgi.input_terminated" not in request.environ:
-        return
-    source, body = request.environ["wsgi.input"], bytearray()
-    while len(body) <= limit and (piece := source.read(limit + 1 - len(body))):
-        body += piece
-    if len(body) > limit:
-        raise TooLarge(f"the request's body is longer than {limit} bytes")
-    request.environ["wsgi.input"] = BytesIO(body)
 
 
 def _body(read: Callable[[], bytes]) -> bytes:

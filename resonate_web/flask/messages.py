@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from io import BytesIO
 from urllib.parse import urlencode
 
 import flask
 
 from resonate_web.config import Settings
+from resonate_web.errors import TooLarge
 from resonate_web.gateway.access import bearer
 from resonate_web.gateway.forms import FORM_TYPE
 from resonate_web.gateway.messages import Headers, Request, Response
@@ -21,8 +23,8 @@ STREAM_MS = 20_000
 """How long a stream of events may hold one."""
 
 
-def current(identify: Identify) -> Request:
-    """Return Flask's current request as the gateway's."""
+def current(identify: Identify, limit: int) -> Request:
+    """Return Flask's current request as the gateway's; of a body without a length at most `limit` bytes are read."""
     request: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]
     return Request(
         method=request.method,
@@ -31,7 +33,7 @@ def current(identify: Identify) -> Request:
         headers=Headers(request.headers.items()),
         root=request.script_root,
         origin=f"{request.scheme}://{request.host}",
-        read=lambda: _body(request),
+        read=lambda: _body(request, limit),
         identify=lambda: identify(request),
         native=request,
         patience_ms=PATIENCE_MS if request.is_multithread else 0,
@@ -65,8 +67,21 @@ def identifier(settings: Settings, key: Callable[[], bytes]) -> Identify:
     return identify
 
 
-def _body(request: flask.Request) -> bytes:
+def bound(request: flask.Request, limit: int) -> None:
+    """Read a body of unknown length, and put it back for whoever reads it next. Raises: TooLarge."""
+    if request.content_length is not None or "wsgi.input_terminated" not in request.environ:
+        return
+    source, body = request.environ["wsgi.input"], bytearray()
+    while len(body) <= limit and (piece := source.read(limit + 1 - len(body))):
+        body += piece
+    if len(body) > limit:
+        raise TooLarge(f"the request's body is longer than {limit} bytes")
+    request.environ["wsgi.input"] = BytesIO(body)
+
+
+def _body(request: flask.Request, limit: int) -> bytes:
     """Return the body; of a form that a hook of the app has parsed already, which used it up, the same inputs."""
+    bound(request, limit)
     raw = request.get_data()
     if raw or request.mimetype != FORM_TYPE:
         return raw

@@ -11,10 +11,9 @@ import flask
 from resonate_web.errors import ConfigError, WrongCall
 from resonate_web.flask import messages
 from resonate_web.gateway.routes import Gateway
-from resonate_web.resonate import Handle, Options
+from resonate_web.resonate import Options
 from resonate_web.resonate import Resonate as Core
-from resonate_web.resonate.approvals import Approvals
-from resonate_web.resonate.promises import Promises
+from resonate_web.resonate.calls import Calls
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +40,7 @@ def get_resonate(app: flask.Flask | None = None) -> State:
     return state
 
 
-class Verbs:
+class Verbs(Calls):
     """What the current app's client can do, under given options."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -60,7 +59,7 @@ class Verbs:
         if not flask.has_request_context():
             raise WrongCall("start() answers a request; elsewhere use run() or begin_run()")
         state = get_resonate()
-        request = messages.current(state.identify)
+        request = messages.current(state.identify, state.core.settings.max_body)
         flow = state.gateway.start(request, id, fn, args, kwargs, Options().with_(**self._options))
         return messages.rendered(state.core.on_thread.perform(flow), state.core.on_thread)
 
@@ -71,43 +70,9 @@ class Verbs:
         if not flask.has_request_context():
             raise WrongCall("astart() answers a request; elsewhere use run() or begin_run()")
         state = get_resonate()
-        request = replace(messages.current(state.identify), patience_ms=0)
+        request = replace(messages.current(state.identify, state.core.settings.max_body), patience_ms=0)
         flow = state.gateway.start(request, id, fn, args, kwargs, Options().with_(**self._options))
         return messages.rendered(await state.core.on_loop.perform(flow), state.core.on_thread)
-
-    def run(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
-        """Run a workflow and wait for its result."""
-        return self._core().run(id, fn, *args, **kwargs)
-
-    def begin_run(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Start a workflow in this process and return its handle."""
-        return self._core().begin_run(id, fn, *args, **kwargs)
-
-    def rpc(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
-        """Let any process of the group run a workflow and wait for its result."""
-        return self._core().rpc(id, fn, *args, **kwargs)
-
-    def begin_rpc(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Let any process of the group run a workflow and return its handle."""
-        return self._core().begin_rpc(id, fn, *args, **kwargs)
-
-    def get(self, id: str) -> Handle[Any]:
-        """Return the handle of a run. Raises: NotFound."""
-        return get_resonate().core.get(id)
-
-    def retry(self, id: str) -> Handle[Any]:
-        """Start the next try of a failed run: the same arguments, finished steps kept."""
-        return get_resonate().core.retry(id)
-
-    @property
-    def promises(self) -> Promises:
-        """Return the promises of the app's store: get, create, resolve, reject, cancel."""
-        return get_resonate().core.promises
-
-    @property
-    def approvals(self) -> Approvals:
-        """Return the approvals of the app's store: pending, get, decide, revoke, link, audit."""
-        return get_resonate().core.approvals
 
     def cancel_url(self, id: str) -> str:
         """Return the URL that cancels a run when something is posted to it; a person who opens it finds a form."""

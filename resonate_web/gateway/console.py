@@ -19,6 +19,7 @@ from resonate_web.protocol.requests import PromiseSettle
 from resonate_web.resonate import Resonate
 from resonate_web.resonate.deciding import ApprovalView
 from resonate_web.resonate.ledger import EVENT, Event
+from resonate_web.resonate.proceeding import check
 from resonate_web.workflow.codec import error_document, from_data
 from resonate_web.workflow.recorded import ATTEMPT, kind_of, name_of
 
@@ -84,7 +85,14 @@ def cancel(resonate: Resonate, id: str) -> str:
 
 
 def retry(resonate: Resonate, id: str) -> str:
-    """Start the next try of a failed run: the serving processes execute it. Raises: NotFound, CallerError."""
+    """Start the next try of a failed run, or let one go on that is held back; the serving processes execute it.
+
+    Raises: NotFound, CallerError.
+    """
+    run = resonate.view(id)
+    if run is not None and not run.done:
+        check(id, resonate.runtime.server.submit(*resonate.continuation(id)))
+        return f"{id}  goes on"
     new, group = resonate.retrial(id)
     refused = [a for a in resonate.runtime.server.submit(*group) if (a.action or a).status not in (200, 201)]
     if refused:

@@ -49,6 +49,7 @@ ANSWERED: tuple[type[ResonateError], ...] = (
 RETRY_AFTER = 1
 """Seconds after which a client may try again when the store or the process was not ready, or its first try runs."""
 
+_PRIVATE = (("Cache-Control", "no-store"), ("Referrer-Policy", "no-referrer"))  # a token may be in the URL
 _TELLING = frozenset({400, 413, 415, 422})
 _NOT_FOUND = "There is nothing here, or it is not yours to see."
 
@@ -80,7 +81,7 @@ def problem(
     if detail is not None:
         document["detail"] = detail
     document.update(members)
-    return answer(status, encoded(document), media_type=PROBLEM, headers=(("Cache-Control", "no-store"), *headers))
+    return answer(status, encoded(document), media_type=PROBLEM, headers=(*_PRIVATE, *headers))
 
 
 def problem_of(error: ResonateError) -> Response:

@@ -176,6 +176,14 @@ class Resonate(Opened):
         """Await `proceed`."""
         await self.on_loop.perform(self._proceeding(id))
 
+    def continuation(self, id: str) -> list[Request]:
+        """Return the atomic group that `proceed` submits. Raises: as `proceed`."""
+        run = self.view(id)
+        if run is None:
+            raise NotFound(f"no run has the id {id!r}")
+        token = self._home.token(self.runtime)
+        return proceeding.requests_for(run, group=self.settings.group, now=self.now(), token=token)
+
     def check(
         self,
         id: str,
@@ -242,11 +250,7 @@ class Resonate(Opened):
     # Inside
 
     def _proceeding(self, id: str) -> Flow[None]:
-        run: RunView | None = yield Read(lambda: self.view(id))
-        if run is None:
-            raise NotFound(f"no run has the id {id!r}")
-        token = self._home.token(self.runtime)
-        batch = proceeding.requests_for(run, group=self.settings.group, now=self.now(), token=token)
+        batch = yield Read(lambda: self.continuation(id))
         yield Commit(lambda lead: self.submit(batch, partial(proceeding.check, id), lead=lead))
 
     def _call(

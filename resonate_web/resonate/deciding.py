@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -225,9 +224,8 @@ def _number(given: object) -> tuple[int | float | None, str | None]:
     if isinstance(given, str) and _NUMBER.fullmatch(given):
         given = float(given) if "." in given else int(given)
     if isinstance(given, int | float) and not isinstance(given, bool):
-        if math.isfinite(given) and abs(given) < _LARGEST:
-            return given, None
-        return None, "The number is too large."
+        # Only compared, never converted: a whole number may be too large for a float, and NaN is less than nothing.
+        return (given, None) if abs(given) < _LARGEST else (None, "The number is too large.")
     return None, "Give a number, such as 12 or 12.5."
 
 

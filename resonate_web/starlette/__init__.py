@@ -7,21 +7,21 @@ app's lifespan, or the first request.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 try:
     from starlette.applications import Starlette
 except ImportError as error:
     raise ImportError("resonate_web.starlette needs Starlette: pip install 'resonate-web[starlette]'") from error
 
-from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from resonate_web.config import from_mapping
 from resonate_web.errors import ConfigError
+from resonate_web.gateway.declaring import Declarations
 from resonate_web.gateway.idempotency import Rules
 from resonate_web.gateway.routes import Gateway
 from resonate_web.resonate import Resonate as Core
@@ -31,28 +31,24 @@ from resonate_web.starlette.middleware import Middleware, current
 from resonate_web.starlette.verbs import Verbs, get_resonate
 from resonate_web.workflow.codec import Codec
 from resonate_web.workflow.registry import Registry
-from resonate_web.workflow.retry import RetryPolicy
 
 __all__ = ["Resonate", "Verbs", "get_resonate"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-E = TypeVar("E", bound=Exception)
 
 
-class Resonate(Verbs):
+class Resonate(Declarations, Verbs):
     """The plugin. Keyword arguments are settings (`Settings`), above the environment; `templates` has own pages."""
 
     def __init__(
         self, app: Starlette | None = None, *, templates: mount.Templates | None = None, **settings: Any
     ) -> None:
-        self.registry = Registry()
-        self.codec = Codec()
+        Declarations.__init__(self, Registry(), Codec(), {})
         self.settings = from_mapping(
             {f"RESONATE_{name.upper()}": value for name, value in settings.items()}, os.environ
         )
-        self._dependencies: dict[str, object] = {}
         self._override = None if templates is None else mount.override(templates)
-        super().__init__(Life(self._made), {})
+        Verbs.__init__(self, Life(self._made), {})
         self.routes: list[BaseRoute] = mount.routes(self._life)
         if app is not None:
             self.init_app(app)
@@ -86,62 +82,8 @@ class Resonate(Verbs):
         async with self._life.lifespan():
             yield
 
-    @overload
-    def register(self, fn: F) -> F: ...
-
-    @overload
-    def register(
-        self,
-        *,
-        name: str | None = None,
-        version: int = 1,
-        on_cancel: Callable[..., Any] | str | None = None,
-        retry: RetryPolicy | None = None,
-    ) -> Callable[[F], F]: ...
-
-    def register(self, fn: F | None = None, **options: Any) -> F | Callable[[F], F]:
-        """Register a workflow or step; call or decorator. Returns the function unchanged. Raises: AlreadyRegistered."""
-
-        def add(fn: F) -> F:
-            self.registry.add(fn, **options)
-            return fn
-
-        return add if fn is None else add(fn)
-
-    @overload
-    def idempotent(self, endpoint: F) -> F: ...
-
-    @overload
-    def idempotent(
-        self,
-        *,
-        required: bool = False,
-        allow_anonymous: bool = False,
-        headers: tuple[str, ...] = (),
-        fingerprint: Callable[[Request], str | Awaitable[str]] | None = None,
-    ) -> Callable[[F], F]: ...
-
-    def idempotent(self, endpoint: F | None = None, **rules: Any) -> F | Callable[[F], F]:
-        """Let a POST or PATCH endpoint run once per Idempotency-Key; goes below the route's decorator.
-
-        `required`: a request without a key is refused. `allow_anonymous`: clients that nobody identifies share keys.
-        `headers`: fields to store beside the usual ones. `fingerprint`: what makes two requests the same one.
-        """
-        checked = Rules(**rules)
-
-        def decorate(endpoint: F) -> F:
-            return cast(F, idempotent.decorated(self._life, lambda: current(self._life), endpoint, checked))
-
-        return decorate if endpoint is None else decorate(endpoint)
-
-    def set_dependency(self, name: str, value: object) -> None:
-        """Give `ctx.get_dependency(name)` a value."""
-        self._dependencies[name] = value
-
-    def register_error(self, class_: type[E]) -> type[E]:
-        """Let this exception class cross the boundary as itself; also a decorator."""
-        self.codec.register_error(class_)
-        return class_
+    def _decorated(self, handler: F, rules: Rules) -> F:
+        return cast(F, idempotent.decorated(self._life, lambda: current(self._life), handler, rules))
 
     def _made(self) -> Gateway:
         core = Core(self.settings, registry=self.registry, codec=self.codec, dependencies=self._dependencies)

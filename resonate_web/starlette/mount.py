@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 from resonate_web.errors import ConfigError
 from resonate_web.gateway import problems
 from resonate_web.gateway.pages import Override
-from resonate_web.gateway.routes import ROUTES, Route
+from resonate_web.gateway.route import Route
+from resonate_web.gateway.routes import ROUTES
 from resonate_web.starlette import messages
 from resonate_web.starlette.life import Life
 

@@ -10,17 +10,16 @@ from starlette.responses import Response
 
 from resonate_web.errors import ConfigError, WrongCall
 from resonate_web.gateway.messages import Request
-from resonate_web.resonate import Handle, Options
+from resonate_web.resonate import Options
 from resonate_web.resonate import Resonate as Core
-from resonate_web.resonate.approvals import Approvals
+from resonate_web.resonate.calls import Calls
 from resonate_web.resonate.handle import refuse_blocking
-from resonate_web.resonate.promises import Promises
 from resonate_web.starlette.life import Life
 from resonate_web.starlette.messages import rendered
 from resonate_web.starlette.middleware import current, root
 
 
-class Verbs:
+class Verbs(Calls):
     """What a client can do, under given options."""
 
     def __init__(self, life: Life, options: dict[str, Any]) -> None:
@@ -50,66 +49,6 @@ class Verbs:
         flow = state.gateway.start(request, id, fn, args, kwargs, Options().with_(**self._options))
         return rendered(await self._life.perform(flow), state.core.on_loop)
 
-    def run(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
-        """Run a workflow and wait for its result."""
-        return self._client().run(id, fn, *args, **kwargs)
-
-    async def arun(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
-        """Await `run`."""
-        return await self._client().arun(id, fn, *args, **kwargs)
-
-    def begin_run(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Start a workflow in this process and return its handle."""
-        return self._client().begin_run(id, fn, *args, **kwargs)
-
-    async def abegin_run(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Await `begin_run`."""
-        return await self._client().abegin_run(id, fn, *args, **kwargs)
-
-    def rpc(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
-        """Let any process of the group run a workflow and wait for its result."""
-        return self._client().rpc(id, fn, *args, **kwargs)
-
-    async def arpc(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
-        """Await `rpc`."""
-        return await self._client().arpc(id, fn, *args, **kwargs)
-
-    def begin_rpc(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Let any process of the group run a workflow and return its handle."""
-        return self._client().begin_rpc(id, fn, *args, **kwargs)
-
-    async def abegin_rpc(self, id: str, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Await `begin_rpc`."""
-        return await self._client().abegin_rpc(id, fn, *args, **kwargs)
-
-    def get(self, id: str) -> Handle[Any]:
-        """Return the handle of a run. Raises: NotFound."""
-        return self._life.state.core.get(id)
-
-    async def aget(self, id: str) -> Handle[Any]:
-        """Await `get`."""
-        core = self._life.state.core
-        return await core.on_loop.read(lambda: core.get(id))
-
-    def retry(self, id: str) -> Handle[Any]:
-        """Start the next try of a failed run: the same arguments, finished steps kept."""
-        return self._life.state.core.retry(id)
-
-    async def aretry(self, id: str) -> Handle[Any]:
-        """Await `retry`."""
-        core = self._life.state.core
-        return await core.on_loop.read(lambda: core.retry(id))
-
-    @property
-    def promises(self) -> Promises:
-        """Return the promises of the store: get, create, resolve, reject, cancel, and their awaitable twins."""
-        return self._life.state.core.promises
-
-    @property
-    def approvals(self) -> Approvals:
-        """Return the approvals of the store: pending, get, decide, revoke, link, audit."""
-        return self._life.state.core.approvals
-
     def status_url(self, id: str) -> str:
         """Return the URL of a run's status, signed where links give access; absolute if RESONATE_BASE_URL is set."""
         return self._life.state.gateway.status_url(id, root(self._life))
@@ -126,7 +65,7 @@ class Verbs:
         """Stop the engine in this process; idempotent. What runs is finished within the grace period or released."""
         self._life.close()
 
-    def _client(self) -> Core:
+    def _core(self) -> Core:
         core = self._life.state.core
         return core.options(**self._options) if self._options else core
 

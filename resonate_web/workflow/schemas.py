@@ -39,8 +39,14 @@ def schema_of(promise: Promise) -> Mapping[str, Any] | None:
 
 def mistakes(schema: Mapping[str, Any], value: Any) -> list[dict[str, str]]:
     """Return where (a JSON pointer) and why a value is not what a schema asks for. Raises: ConfigError."""
+    from referencing.exceptions import Unresolvable
+
     found = _validator(json.dumps(schema, sort_keys=True)).iter_errors(value)
-    told = [{"where": _pointer(error.absolute_path), "why": error.message[:500]} for error in found]
+    try:
+        told = [{"where": _pointer(error.absolute_path), "why": error.message[:500]} for error in found]
+    except (OverflowError, RecursionError, Unresolvable):
+        # A number beyond floats, a schema without an end, a reference in a place that `checked` does not know.
+        return [{"where": "", "why": "the schema of the promise cannot be applied to this value"}]
     return sorted(told, key=lambda mistake: (mistake["where"], mistake["why"]))[:MOST_MISTAKES]
 
 
@@ -52,6 +58,27 @@ def _wrong(schema: str) -> str | None:
         jsonschema.Draft202012Validator.check_schema(json.loads(schema))
     except jsonschema.SchemaError as error:
         return f"the schema is no JSON schema: {_pointer(error.absolute_path) or 'at its top'}: {error.message}"
+    dangling = _dangling(json.loads(schema))
+    return None if dangling is None else f"the schema refers to {dangling!r}, which is not in it; nothing is fetched"
+
+
+def _dangling(schema: Mapping[str, Any]) -> str | None:
+    """Return a reference that leads nowhere within the schema: no value could ever be checked against it."""
+    from jsonschema_specifications import REGISTRY  # what the validator knows without fetching anything
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    root = DRAFT202012.create_resource(schema)
+    left = [(root, REGISTRY.resolver_with_root(root))]
+    while left:
+        part, resolver = left.pop()
+        if isinstance(part.contents, Mapping):
+            for reference in (part.contents.get(key) for key in ("$ref", "$dynamicRef")):
+                try:
+                    _ = reference is None or resolver.lookup(reference)
+                except Unresolvable:
+                    return str(reference)
+        left += [(inner, resolver.in_subresource(inner)) for inner in part.subresources()]
     return None
 
 

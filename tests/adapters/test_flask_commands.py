@@ -74,7 +74,7 @@ def test_an_error_is_one_line(ask: Ask) -> None:
 
 def test_runs_are_tried_again_and_pruned(ask: Ask) -> None:
     """The commands pass their options on; what is refused is one line."""
-    assert ask("retry", "order/42")[1].startswith("Error: 'order/42' has not failed")
+    assert ask("retry", "order/42")[1].startswith("Error: nothing holds 'order/42' back")
     assert ask("prune", "--older-than", "30d", "--dry-run")[1].startswith("would delete 0 runs")
     assert ask("prune", "--older-than", "30d")[1].startswith("deleted 0 runs")
     assert ask("prune", "--older-than", "30")[0] == 1

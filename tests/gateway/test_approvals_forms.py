@@ -51,6 +51,8 @@ def _sent(office: Office, answer: dict[str, Any]) -> Any:
         ({"amount": True}, ["amount"]),
         ({"amount": [1]}, ["amount"]),
         ({"amount": 10**20}, ["amount"]),
+        ({"amount": 10**400}, ["amount"]),
+        ({"amount": -(10**400)}, ["amount"]),
         ({"amount": "1" * 5000}, ["amount"]),
         ({"amount": 1, "day": "31.12.2030"}, ["day"]),
         ({"amount": 1, "day": "2030-02-30"}, ["day"]),

@@ -12,7 +12,8 @@ import pytest
 from resonate_web.config import Settings
 from resonate_web.errors import ConfigError, InvalidId
 from resonate_web.gateway.messages import Headers, Request, Response
-from resonate_web.gateway.routes import ROUTES, Gateway, Route
+from resonate_web.gateway.route import Route
+from resonate_web.gateway.routes import ROUTES, Gateway
 from resonate_web.protocol.records import Promise
 from resonate_web.resonate import Options, Resonate
 

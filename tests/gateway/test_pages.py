@@ -167,7 +167,7 @@ def test_times_are_machine_readable(shown: Shown) -> None:
         ("approval rejected", ["came too late", "This was rejected", "Over the budget", "Rejected on"]),
         ("approval timed out", ["It is too late to decide"]),
         ("approval revoked", ["This question was withdrawn"]),
-        ("approval login", ["Log in to see this question"]),
+        ("approval login", ["Log in to decide"]),
         ("approvals", ["You are manager@example.com", "Pay 99 EUR to Ada?", "Review", "Since", "Show more"]),
         ("approvals none", ["Nothing waits for you"]),
         ("problem 404", ["There is nothing here", "Error 404"]),

@@ -60,7 +60,7 @@ def post(who: str | None = None, **fields: str) -> Request:
 
 def start(
     core: Resonate, *args: Any, request: Request | None = None, id: str | None = "order/42", fn: Any = gated, **kw: Any
-):
+) -> Response:
     gateway = Gateway(core, secrets=lambda: SECRETS)
     flow = gateway.start(request or post(), id, fn, args or ({"id": 42},), {}, Options(**kw))
     return gateway.resonate.on_thread.perform(flow)

@@ -1,0 +1,1 @@
+../orders_flask/gunicorn.conf.py

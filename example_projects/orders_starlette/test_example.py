@@ -1,0 +1,1 @@
+../orders_flask/test_example.py
