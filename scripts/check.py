@@ -30,7 +30,8 @@ TRIES = 3
 
 # The rooms that never read the cache size. Everything else runs a second time without the cache of suspended workflows.
 CACHE_FREE = ["tests/machine", "tests/protocol", "tests/store", "tests/test_architecture.py", "tests/test_docs.py"]
-CACHE_FREE += ["tests/test_packaging.py"]
+CACHE_FREE += ["tests/test_packaging.py", "tests/gateway/test_pages.py", "tests/gateway/test_pages_browser.py"]
+CACHE_FREE += ["tests/http"]  # half of its servers have no cache
 NO_CACHE = {"RESONATE_CACHE_SIZE": "0"}
 
 
