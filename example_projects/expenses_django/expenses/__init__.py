@@ -1,0 +1,1 @@
+"""Expenses: handed in by employees, decided by managers, paid."""

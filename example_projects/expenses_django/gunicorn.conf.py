@@ -1,0 +1,1 @@
+../approvals_flask/gunicorn.conf.py
