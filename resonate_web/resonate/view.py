@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -110,7 +111,22 @@ def view(id: str, promise: Promise, task: TaskRow | None, children: Iterable[Pro
         else:
             kept.append(child)
     kept.sort(key=_order)
-    return RunView(id=id, promise=promise, task=task, steps=tuple(_step(c, notes.get(c.id, ())) for c in kept))
+    steps = _in_time(_step(child, notes.get(child.id, ())) for child in kept)
+    return RunView(id=id, promise=promise, task=task, steps=tuple(steps))
+
+
+def _in_time(steps: Iterable[StepView]) -> list[StepView]:
+    """Put named children, which have no number, before the first counted one that began after them."""
+    counted: list[StepView] = []
+    named: deque[StepView] = deque()
+    for step in steps:
+        (counted if step.id.partition(":")[2].replace(".", "").isdigit() else named).append(step)
+    placed: list[StepView] = []
+    for step in counted:
+        while named and named[0].created_at < step.created_at:
+            placed.append(named.popleft())
+        placed.append(step)
+    return [*placed, *named]
 
 
 def _step(promise: Promise, failures: Sequence[FailedAttempt]) -> StepView:
@@ -142,6 +158,6 @@ def _note(promise: Promise) -> FailedAttempt:
 
 
 def _order(promise: Promise) -> list[tuple[int, str]]:
-    """Sort counted children by number, then named and detached ones by name."""
+    """Sort counted children by number, then named and detached ones by when they were made."""
     parts = promise.id.partition(":")[2].split(".")
-    return [(int(part), "") if part.isdigit() else (1 << 30, part) for part in parts]
+    return [(int(part), "") if part.isdigit() else (1 << 30, f"{promise.created_at:020}{part}") for part in parts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -297,3 +298,21 @@ def test_a_run_needs_no_request(app: Flask) -> None:
         assert resonate.begin_run("a", gated, None).id == "a"
         assert finish(app, "a", "yes") == "yes"
         assert resonate.options(tags={"shop": "x"}).begin_run("b", gated, None).id == "b"
+
+
+def test_a_body_in_chunks_is_read_up_to_the_limit() -> None:
+    """Whoever may not settle anything must not fill the memory either: the rest of the body is left unread."""
+    source = io.BytesIO(b"x" * 4_000_000)
+    config = {"RESONATE_WEBHOOK_KEYS": "whsec_" + base64.b64encode(b"k" * 32).decode()}
+    answer = (
+        make(**config)
+        .test_client()
+        .post(
+            "/promises/order/42:@shipped/resolve",
+            input_stream=source,
+            headers={"Transfer-Encoding": "chunked", "Content-Type": "application/json"},
+            environ_overrides={"wsgi.input_terminated": True, "CONTENT_LENGTH": ""},
+        )
+    )
+    assert (answer.status_code, answer.json["type"].rpartition(":")[2]) == (413, "too-large")
+    assert source.tell() == 1_048_577

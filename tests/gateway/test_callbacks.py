@@ -19,6 +19,7 @@ from resonate_web.protocol.records import PromiseState
 from resonate_web.resonate import Resonate
 from resonate_web.testing.simulation import Simulation, settings_for_tests
 from resonate_web.testing.visitor import Reply, Visitor
+from resonate_web.workflow.schemas import checked, mistakes
 
 OLD = "whsec_" + base64.b64encode(b"an older key that still verifies").decode()
 KEY = base64.b64encode(b"the key with which senders sign now").decode()
@@ -224,7 +225,17 @@ def test_a_key_that_is_none_is_found_at_mount(keys: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "schema", [{"type": "thing"}, {"properties": []}, {"minimum": float("nan")}, [1], "x", {"a": {1}}]
+    "schema",
+    [
+        {"type": "thing"},
+        {"properties": []},
+        {"minimum": float("nan")},
+        [1],
+        "x",
+        {"a": {1}},
+        {"$ref": "http://127.0.0.1:9/order.json"},
+        {"properties": {"parcel": {"not": {"$ref": "#/$defs/parcel"}}}},
+    ],
 )
 def test_a_bad_schema_is_an_error_of_the_workflow(schema: Any) -> None:
     """It says so where the promise is made, not when the callback comes."""
@@ -240,6 +251,33 @@ def test_a_bad_schema_is_an_error_of_the_workflow(schema: Any) -> None:
     with pytest.raises((ValueError, TypeError), match="schema"):
         handle.result()
     simulation.close()
+
+
+@pytest.mark.parametrize(
+    "schema", [{"$ref": "#"}, {"multipleOf": 0.1}, {"$ref": "#/examples/0", "examples": [{"$ref": "#/nowhere"}]}]
+)
+def test_a_schema_that_cannot_be_applied_refuses_the_value(schema: Any) -> None:
+    """A schema without an end, a number beyond floats: the sender gets an answer, not a fault."""
+    assert [mistake["where"] for mistake in mistakes(checked(schema), 10**400)] == [""]
+
+
+def test_references_within_a_schema_are_followed() -> None:
+    """To definitions, to anchors, to itself, and to what JSON Schema defines."""
+    schema = {
+        "$defs": {"part": {"$anchor": "part", "type": "integer"}},
+        "properties": {
+            "first": {"$ref": "#/$defs/part"},
+            "second": {"$ref": "#part"},
+            "inner": {"$ref": "#"},
+            "schema": {"$ref": "https://json-schema.org/draft/2020-12/schema"},
+        },
+    }
+    value = {"first": 1, "second": "x", "inner": {"first": "x"}, "schema": {"type": 1}}
+    assert {mistake["where"] for mistake in mistakes(checked(schema), value)} == {
+        "/inner/first",
+        "/schema/type",
+        "/second",
+    }
 
 
 @pytest.fixture(scope="module")

@@ -109,7 +109,7 @@ def test_a_failed_run_is_tried_again_by_the_serving_processes() -> None:
         simulation.pass_time(10_000)
         assert serving.record("order/1~2").state == "rejected"
         commanding.runtime.server.submit(*commanding.retrial("order/1")[1])
-        with pytest.raises(CallerError, match="has not failed"):
+        with pytest.raises(CallerError, match="nothing holds"):
             console.retry(commanding, "order/1")
         with pytest.raises(NotFound, match="nowhere"):
             console.retry(commanding, "nowhere")
