@@ -80,13 +80,13 @@ class Settings:
     cancel_access: str | Callable[..., bool] = "link"
     """Who may cancel a run: `link` (a signed URL of its own), `public`, or `(request, promise) -> bool`."""
 
-    webhook_keys: tuple[str, ...] = ()
+    webhook_keys: tuple[str, ...] = field(default=(), repr=False)
     """Keys of machines that settle promises (Standard Webhooks), oldest first: all verify. Without any, none can."""
 
     principal: Callable[..., str | None] | None = None
     """`(request) -> str | None`: who is asking; the default depends on the framework."""
 
-    signing_keys: tuple[str, ...] = ()
+    signing_keys: tuple[str, ...] = field(default=(), repr=False)
     """Keys for links, oldest first: all verify, the last signs. Default: derived from the framework's secret."""
 
     max_waits: int = 4

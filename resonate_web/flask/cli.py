@@ -13,8 +13,9 @@ from resonate_web.errors import ResonateError
 from resonate_web.flask import mount
 from resonate_web.gateway import console, doctor
 from resonate_web.resonate import Resonate
+from resonate_web.resonate.working import work
 
-group = click.Group("resonate", help="Look at durable runs and settle promises.")
+group = click.Group("resonate", help="Execute durable runs, look at them, and settle promises.")
 
 
 def _answered(ask: Callable[[Resonate], str]) -> None:
@@ -24,6 +25,13 @@ def _answered(ask: Callable[[Resonate], str]) -> None:
         click.echo(ask(core))
     except ResonateError as error:
         raise click.ClickException(str(error)) from error
+
+
+@group.command("worker")
+@with_appcontext
+def worker_command() -> None:
+    """Execute runs in this process until it is told to end."""
+    work(flask.current_app.extensions["resonate"].core, click.echo)
 
 
 @group.command("list")

@@ -192,10 +192,11 @@ def serve(site: Site) -> Iterator[Serve]:
     """Return a starter of servers on the site; all are gone when the test ends."""
     servers: list[Server] = []
 
-    def start(*command: str, **environ: str) -> Server:
+    def start(*command: str, listens: bool = True, **environ: str) -> Server:
         server = Server(list(command), site.folder, {**site.environ, **environ})
         servers.append(server)
-        server.listen()
+        if listens:
+            server.listen()
         return server
 
     yield start

@@ -157,3 +157,18 @@ def test_a_command_takes_up_nothing(serve: Any, site: Any) -> None:
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
     assert site.silent()
+
+
+def test_a_worker_executes_what_the_web_processes_leave_to_it(serve: Any, site: Any) -> None:
+    """`flask resonate worker` works whatever RESONATE_WORKER says to the others; SIGTERM gives back what it holds."""
+    web = serve(*FLASK, RESONATE_WORKER="off")
+    command = ("flask", "--app", "app", "resonate", "worker")
+    assert web.ask("POST", "/process", {"id": "order/1"}).status == 202
+    worker = serve(*command, listens=False, RESONATE_WORKER="off", RESONATE_GRACE_MS="200")
+    assert [site.told()[0], site.told()] == ["first", ("second", worker.process.pid)]
+    output = worker.stop()
+    assert worker.process.returncode == 0
+    assert "executing runs of sqlite:///" in output
+    serve(*command, listens=False)
+    assert site.told()[0] == "second"
+    site.open_gate()

@@ -314,5 +314,5 @@ def test_a_body_in_chunks_is_read_up_to_the_limit() -> None:
             environ_overrides={"wsgi.input_terminated": True, "CONTENT_LENGTH": ""},
         )
     )
-    assert (answer.status_code, answer.json["type"].rpartition(":")[2]) == (413, "too-large")
+    assert (answer.status_code, answer.get_json()["type"].rpartition(":")[2]) == (413, "too-large")
     assert source.tell() == 1_048_577

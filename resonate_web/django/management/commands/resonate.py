@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,6 +13,7 @@ from resonate_web.django.site import secrets, site
 from resonate_web.errors import ResonateError
 from resonate_web.gateway import console, doctor
 from resonate_web.resonate import Resonate
+from resonate_web.resonate.working import work
 
 READING = {"autostart": "off"}
 """A command that looks or settles takes up no interrupted runs: the serving processes do the rest."""
@@ -49,16 +48,8 @@ class Command(BaseCommand):
             site.changes = {}
 
     def _work(self) -> str:
-        told = threading.Event()
-        before = {number: signal.signal(number, lambda *_: told.set()) for number in (signal.SIGTERM, signal.SIGINT)}
         get_resolver().url_patterns  # noqa: B018  (what views register when they are imported is known here too)
-        try:
-            site.core.ensure_started()
-            self.stdout.write(f"executing runs of {site.core.settings.store}, group {site.core.settings.group!r}")
-            told.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        work(site.core, self.stdout.write)
         return "ending"
 
 
