@@ -5,9 +5,11 @@ import threading
 
 import pytest
 
+from resonate_web.resonate.performing import READERS
+
 THREADS = 8
-OVERHEAD = 4
-"""Committer, pump and heartbeat, and one more for a loop of async steps."""
+OVERHEAD = 4 + READERS
+"""Committer, pump and heartbeat, one for a loop of async steps, and the few that look at the store for event loops."""
 SLEEPERS = 10_000
 WIDTH = 1_000
 
