@@ -109,7 +109,7 @@ class ThreadLane:
         return alarm
 
     def close(self) -> None:
-        """Run nothing more; the thread ends after what it is at."""
+        """Take nothing more; the thread ends after what is queued, and what was due later does not run."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -127,8 +127,8 @@ class ThreadLane:
 
     def _next(self) -> Work | None:
         with self._changed:
-            while not self._closed:
-                if self._soon:
+            while self._soon or not self._closed:
+                if self._soon:  # also of a closed lane: somebody may wait for it, as for a commit that was handed over
                     return self._soon.popleft()
                 wait = LONGEST_WAIT
                 if self._heap:

@@ -18,6 +18,7 @@ from resonate_web.clock import SystemClock
 from resonate_web.config import PREFIX
 from resonate_web.engine.threads import ThreadTurns
 from resonate_web.resonate import Resonate
+from resonate_web.testing.servers import until
 from resonate_web.testing.simulation import settings_for_tests
 from resonate_web.workflow.context import Context, StepContext
 from resonate_web.workflow.retry import Constant, Never
@@ -292,6 +293,27 @@ def test_the_pool_survives_exits() -> None:
     turns.spawn(done.set)
     assert done.wait(10)
     turns.close(100)
+
+
+def test_a_closed_lane_still_runs_what_was_queued() -> None:
+    """A commit that was handed to the lane just before its end is made: whoever waits for it would wait for ever."""
+    turns = ThreadTurns(SystemClock(), threads=1)
+    lane = turns.lane("committer")
+    busy, closing, done = threading.Event(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        busy.set()
+        assert closing.wait(10)
+
+    lane.soon(first)
+    assert busy.wait(10)
+    lane.soon(done.set)
+    closer = threading.Thread(target=lane.close)
+    closer.start()
+    until(lambda: lane._closed)
+    closing.set()
+    closer.join(10)
+    assert done.wait(10)
 
 
 def test_a_closed_lane_runs_what_it_is_given_at_once() -> None:
