@@ -20,7 +20,7 @@ PREFIX = "RESONATE_"
 class Settings:
     """How one `Resonate` behaves. Build it with `from_mapping`; it never changes afterwards."""
 
-    store: str = "sqlite:///resonate.db"
+    store: str = field(default="sqlite:///resonate.db", repr=False)
     """Where promises rest: `sqlite:///path`, `memory://`. Adapters default to the framework's usual place."""
 
     group: str = "default"

@@ -61,3 +61,6 @@ Stream: TypeAlias = Generator[Effect | bytes, Any, None]
 
 News: TypeAlias = Future[None]
 """Done when there is something new; what it holds says nothing."""
+
+Begun: TypeAlias = Future[Any]
+"""A durable write on its way."""

@@ -15,7 +15,7 @@ from resonate_web.gateway.wsgi import clients, start_clients
 def post_worker_init(worker: Any) -> None:
     """Start the engine in a worker that has loaded its application."""
     for client in clients(worker.wsgi):
-        client.served_by(worker.cfg.threads)
+        client.served_by(worker.cfg.threads, lambda: not worker.alive)
     start_clients(worker.wsgi, lambda message: worker.log.error("resonate_web.gunicorn: %s", message))
 
 

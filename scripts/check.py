@@ -44,15 +44,16 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-# Tests of whole rooms share the processors; examples measure seconds of real processes and run alone.
+EXAMPLES = ["pytest", "example_projects", "-n", "2", "--dist", "loadfile"]
+
 STEPS = [
     Step(name="lint", command=["ruff", "check", "."]),
     Step(name="format", command=["ruff", "format", "--check", "."]),
     Step(name="types", command=["mypy"]),
     Step(name="layers", command=["lint-imports"]),
     Step(name="docs", command=["sphinx-build", "-q", "-W", "--fresh-env", "docs", ".venv/docs"]),
-    Step(name="examples", command=["pytest", "example_projects"]),
-    Step(name="examples-nocache", command=["pytest", "example_projects"], env=NO_CACHE),
+    Step(name="examples", command=EXAMPLES),
+    Step(name="examples-nocache", command=EXAMPLES, env=NO_CACHE),
     Step(
         name="tests-nocache",
         command=["pytest", "tests", "-n", "2", *(f"--ignore={path}" for path in CACHE_FREE)],

@@ -38,7 +38,7 @@ def decorated(site: Site, view: View, rules: Rules) -> View:
     made = _async(site, view, rules) if iscoroutinefunction(view) else _sync(site, view, rules)
     # With ATOMIC_REQUESTS Django would commit after the answer is stored: the view within gets its own transaction.
     made._non_atomic_requests = _EveryAlias()  # type: ignore[attr-defined]
-    return made
+    return idempotency.marked(made, view)
 
 
 def _sync(site: Site, view: View, rules: Rules) -> View:

@@ -7,12 +7,12 @@ from contextvars import ContextVar
 from http.cookies import Morsel, SimpleCookie
 from urllib.parse import unquote
 
-from django.core.exceptions import DisallowedHost
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
 from resonate_web.config import Settings
-from resonate_web.errors import ConfigError
+from resonate_web.errors import ConfigError, TooLarge
 from resonate_web.gateway.access import bearer
 from resonate_web.gateway.messages import Headers, Request, Response
 from resonate_web.gateway.routes import ROUTES
@@ -94,7 +94,7 @@ def message(request: HttpRequest, settings: Settings, key: Callable[[], bytes]) 
         headers=Headers(request.headers.items()),
         root=request.path.removesuffix(request.path_info),
         origin=_origin(request),
-        read=lambda: request.body,
+        read=lambda: _body(request),
         identify=lambda: identified(request, settings, key),
         native=request,
         patience_ms=patience,
@@ -135,6 +135,13 @@ def _origin(request: HttpRequest) -> str:
         return f"{request.scheme}://{request.get_host()}"
     except DisallowedHost:
         return ""  # whoever lies about the host gets no say in where forms come from
+
+
+def _body(request: HttpRequest) -> bytes:
+    try:
+        return request.body
+    except RequestDataTooBig as error:  # a length that was not told; Django's own answer is a page
+        raise TooLarge(str(error)) from None
 
 
 def _patience(request: HttpRequest) -> tuple[int, int]:

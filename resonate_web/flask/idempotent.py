@@ -45,7 +45,7 @@ def decorated(view: Callable[..., Any], rules: Rules) -> Callable[..., Any]:
         return response
 
     _INNER.add(view)
-    return answered
+    return idempotency.marked(answered, view)
 
 
 def refuse_bypassed(app: flask.Flask) -> None:

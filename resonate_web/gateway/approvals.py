@@ -24,7 +24,7 @@ from resonate_web.gateway.problems import Refused, not_found, refusal
 from resonate_web.gateway.shown import ApprovalPage, ApprovalsPage
 from resonate_web.resonate import Resonate
 from resonate_web.resonate.approvals import LINK
-from resonate_web.resonate.deciding import Answer, ApprovalView, Checked, Verdict, approver_of, checked
+from resonate_web.resonate.deciding import Answer, ApprovalView, Checked, Verdict, checked
 
 PER_PAGE = 50
 """Rows of the list of open approvals."""
@@ -67,7 +67,7 @@ class Approving:
         asker: str | None = yield Call(lambda: principal(request))
         view = yield from self._view(link)
         try:
-            person = _person(view, link, asker)
+            person = self._person(view, link, asker)
         except Refused as refused:
             return self._refused(request, refused)
         if view.state == "revoked":
@@ -83,7 +83,7 @@ class Approving:
         body = yield from self._forms.body(request, _subject(link.id, asker))
         view = yield from self._view(link)
         try:
-            person = _person(view, link, asker)
+            person = self._person(view, link, asker)
         except Refused as refused:
             return self._refused(request, refused)
         if view.state in ("revoked", "timedout"):
@@ -149,8 +149,20 @@ class Approving:
         except StoreError:
             return view
 
+    def _person(self, view: ApprovalView, link: Link, asker: str | None) -> Person:
+        """Return who this is. Raises: Refused for who must log in, and for who is none of the approvers."""
+        question = view.question
+        if not question.require_login:
+            return Person(by=asker or link.approver or LINK, approver=link.approver)
+        if asker is None:
+            raise _login()
+        approver = self._resonate.approvals.approver(question, asker)
+        if approver is None:
+            raise refusal(403, "not-allowed", "This is for others to decide.", "you are not one of the approvers")
+        return Person(by=asker, approver=approver)
+
     def _own_path(self, view: ApprovalView, asker: str) -> str:
-        approver = (approver_of(view.question, asker) or "") if view.question.approvers else ""
+        approver = (self._resonate.approvals.approver(view.question, asker) or "") if view.question.approvers else ""
         return self._links.path(view.id, approver, view.link_ends(approver))
 
     def _decided(
@@ -219,19 +231,6 @@ class Approving:
 
 def _subject(id: str, asker: str | None) -> str:
     return f"approval\n{id}\n{asker or ''}"
-
-
-def _person(view: ApprovalView, link: Link, asker: str | None) -> Person:
-    """Return who this is. Raises: Refused for who must log in, and for who is none of the approvers."""
-    question = view.question
-    if not question.require_login:
-        return Person(by=asker or link.approver or LINK, approver=link.approver)
-    if asker is None:
-        raise _login()
-    approver = approver_of(question, asker)
-    if approver is None:
-        raise refusal(403, "not-allowed", "This is for others to decide.", "you are not one of the approvers")
-    return Person(by=asker, approver=approver)
 
 
 def _said(body: Body) -> tuple[object, object, object]:

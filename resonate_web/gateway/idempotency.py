@@ -14,11 +14,12 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
 from resonate_web.errors import ConfigError, KeyInUse, KeyMissing, KeyReused, PlatformError
-from resonate_web.flow import Call, Commit, Flow, Read
+from resonate_web.flow import Begun, Call, Commit, Flow, Read
 from resonate_web.gateway.access import principal
 from resonate_web.gateway.messages import Request, Response
 from resonate_web.gateway.request_keys import FIELD, concrete_path, key_of, promise_id
@@ -95,6 +96,19 @@ class _Look:
 
 
 _REMEMBERED = (PromiseState.PENDING, PromiseState.RESOLVED)
+_MARK = "_resonate_idempotent"
+
+
+def marked(decorated: Callable[..., Any], handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a decorated handler. Raises: ConfigError when `handler` was decorated before, at whatever depth.
+
+    The inner one would find the outer one holding the key, and that refusal would be stored as the answer.
+    """
+    if hasattr(handler, _MARK):
+        name = getattr(handler, "__qualname__", repr(handler))
+        raise ConfigError(f"{name} is idempotent already: put @resonate.idempotent around it once")
+    setattr(decorated, _MARK, True)
+    return decorated
 
 
 def wanted(request: Request, rules: Rules) -> str | None:
@@ -208,9 +222,18 @@ def _claimed(resonate: Resonate, id: str, print_: str) -> Flow[Claim | Response]
 
 
 def _look(resonate: Resonate, id: str, root: str, print_: str) -> Flow[_Look]:
-    reply: Reply = yield Commit(
-        lambda lead: resonate.ask(_taking(resonate, id, root, print_), _itself, lead=lead),
-    )
+    asked: list[Begun] = []
+
+    def begin(lead: bool) -> Begun:
+        asked.append(resonate.ask(_taking(resonate, id, root, print_), _itself, lead=lead))
+        return asked[-1]
+
+    try:
+        reply: Reply = yield Commit(begin)
+    except BaseException:  # the request was cancelled, and yet the key may be granted
+        for begun in asked:
+            begun.add_done_callback(partial(_given_back, resonate))
+        raise
     if reply.status == 409:  # somebody else holds it
         promise = yield Read(lambda: resonate.record(id))
         return _Look(promise, None, resonate.now())
@@ -218,6 +241,15 @@ def _look(resonate: Resonate, id: str, root: str, print_: str) -> Flow[_Look]:
         raise PlatformError(f"the key {id!r} could not be claimed: {reply.error}")
     version = reply.task.version if reply.task.state is TaskState.ACQUIRED else None
     return _Look(reply.promise, version, resonate.now())
+
+
+def _given_back(resonate: Resonate, asked: Begun) -> None:
+    """Free a key that was granted to a request which has gone."""
+    if asked.cancelled() or asked.exception() is not None:
+        return
+    promise, task = asked.result().promise, asked.result().task
+    if promise is not None and task is not None and task.state is TaskState.ACQUIRED:
+        abandon(resonate, Claim(promise.id, task.version))
 
 
 def _taking(resonate: Resonate, id: str, root: str, print_: str) -> TaskCreate:

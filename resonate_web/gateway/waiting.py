@@ -42,11 +42,10 @@ def changed(resonate: Resonate, request: Request, id: str, wait_ms: int, same: C
         try:
             if not (yield Read(same)):
                 return True
-            yield Until(change, deadline - resonate.now())
+            if not (yield Until(change, deadline - resonate.now())):
+                return True  # the time is over, or the server wants to end
         finally:
             change.cancel()
-        if resonate.now() >= deadline:
-            return True
 
 
 def notice(resonate: Resonate, id: str) -> Flow[News | None]:

@@ -29,8 +29,8 @@ class Client(Protocol):
         """Start the engine in this process."""
         ...
 
-    def served_by(self, threads: int) -> None:
-        """Learn how many threads the server has."""
+    def served_by(self, threads: int, stopping: Callable[[], bool]) -> None:
+        """Learn how many threads the server has, and how it tells that it wants to end."""
         ...
 
     def close(self) -> None:

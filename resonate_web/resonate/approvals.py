@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol, TypeGuard, TypeVar
 
+from resonate_web.config import Settings
 from resonate_web.errors import NotAllowed, NotFound, StoreUnavailable, WrongCall
 from resonate_web.flow import Commit, Flow, Read
 from resonate_web.protocol import tags
@@ -49,6 +50,7 @@ LINK = "link"
 class Asker(Client, Protocol):
     """What approvals need of the client."""
 
+    settings: Settings
     on_thread: OnThread
     on_loop: OnLoop
 
@@ -239,9 +241,23 @@ class Approvals:
         read = self._resonate.runtime.server.read
         search = PromiseSearch(state=PromiseState.PENDING, tags={tags.APPROVAL: "true"}, cursor=after, limit=limit)
         [page] = read(search)
-        asked = [promise.id for promise in page.promises if _waits_for(view_of(promise, ()), approver)]
+        asked = [promise.id for promise in page.promises if self._waits_for(view_of(promise, ()), approver)]
         views = (view_of(*ledger.read(read, id)) for id in asked)
-        return [view for view in views if _waits_for(view, approver)], page.cursor
+        return [view for view in views if self._waits_for(view, approver)], page.cursor
+
+    def _waits_for(self, view: ApprovalView | None, approver: str | None) -> TypeGuard[ApprovalView]:
+        """Tell whether somebody has to decide: one of the approvers, or, where none are named, whoever logs in."""
+        if view is None or view.state != "pending":
+            return False
+        if approver is None:
+            return True
+        question = view.question
+        mine = self.approver(question, approver) if question.approvers or question.require_login else None
+        return mine is not None and view.vote_of(mine) is None
+
+    def approver(self, question: Question, principal: str) -> str | None:
+        """Return as which approver of a question a logged-in user counts, None for none (`deciding.approver_of`)."""
+        return approver_of(question, principal, framework=self._resonate.settings.principal is None)
 
     def _answering(self, id: str, approved: bool, by: str | None, comment: str, fields: Any) -> Flow[ApprovalView]:
         view = yield from self.looking(id)
@@ -249,7 +265,7 @@ class Approvals:
         decision, text, values = checked(question, "approve" if approved else "reject", comment, fields)
         approver = by or ""
         if question.approvers:
-            approver = approver_of(question, approver) or ""
+            approver = self.approver(question, approver) or ""
             if not approver:
                 known = ", ".join(map(repr, question.approvers))
                 raise NotAllowed(f"by= is one of the approvers of {view.id}, {known}, not {by!r}")
@@ -316,14 +332,3 @@ def _check_approver(view: ApprovalView, approver: str) -> None:
         raise NotAllowed(f"{approver!r} is no approver of {view.id}")
     if not approver and question.approvers and not question.require_login:
         raise WrongCall(f"each approver of {view.id} has a link of their own: name one of them")
-
-
-def _waits_for(view: ApprovalView | None, approver: str | None) -> TypeGuard[ApprovalView]:
-    """Tell whether somebody has to decide: one of the approvers, or, where none are named, whoever logs in."""
-    if view is None or view.state != "pending":
-        return False
-    if approver is None:
-        return True
-    question = view.question
-    mine = approver_of(question, approver) if question.approvers or question.require_login else None
-    return mine is not None and view.vote_of(mine) is None

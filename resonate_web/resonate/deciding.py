@@ -137,14 +137,15 @@ def ending(events: tuple[Event, ...], verdict: Verdict) -> Decision:
     )
 
 
-def approver_of(question: Question, principal: str) -> str | None:
+def approver_of(question: Question, principal: str, *, framework: bool) -> str | None:
     """Return whose vote a logged-in user has, None for nobody's.
 
-    Who is named among the approvers is meant, with or without the `user:` that a framework puts before an id.
+    Who is named among the approvers is meant. Where the principal comes from the `framework`, with or without the
+    `user:` that it puts before an id; the names of an application's own rule mean what they say and nothing else.
     """
     if not question.approvers:
         return principal
-    names = {principal, principal.removeprefix(USER), f"{USER}{principal}"}
+    names = {principal, principal.removeprefix(USER), f"{USER}{principal}"} if framework else {principal}
     return next((approver for approver in question.approvers if approver in names), None)
 
 

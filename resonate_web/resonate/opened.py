@@ -119,8 +119,12 @@ class Opened:
         if self.settings.autostart != "off":
             self.ensure_started()
 
-    def served_by(self, threads: int) -> None:
-        """Learn how many threads the web server has: a quarter of them may wait, unless `max_waits` says otherwise."""
+    def served_by(self, threads: int, stopping: Callable[[], bool]) -> None:
+        """Learn how many threads the web server has, and how it tells that it wants to end.
+
+        A quarter of the threads may wait, unless `max_waits` says otherwise, and nobody waits when it ends.
+        """
+        self.on_thread.stopping = stopping
         if "max_waits" not in self.settings.sources:
             self.on_thread.seats = max(1, threads // 4)
 

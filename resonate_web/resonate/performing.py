@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +17,8 @@ T = TypeVar("T")
 READERS = 4
 """Threads in which an event loop's flows look at the store."""
 
-LOOK_S = 0.5
-"""How often somebody who waits on an event loop looks whether the server wants to end."""
+LOOK_MS = 500
+"""How often somebody who waits looks whether the server wants to end."""
 
 _END = object()
 
@@ -40,6 +41,8 @@ class OnThread:
 
     def __init__(self, client: Waiting, seats: int) -> None:
         self.seats = seats
+        self.stopping: Callable[[], bool] = _never
+        """Tells that the server was asked to end: nobody is kept waiting any more."""
         self._client = client
         self._taken = 0
         self._lock = threading.Lock()
@@ -96,20 +99,26 @@ class OnThread:
         raise TypeError(f"a flow yielded {wanted!r}")
 
     def _waited(self, future: Future[Any], ms: int) -> bool:
-        try:
-            self._client.wait(future, max(ms, 0))
-        except TimeoutError:
-            return future.done()
-        except Exception:
-            return True
-        return True
+        left = max(ms, 0)
+        while True:
+            part = min(left, LOOK_MS)
+            try:
+                self._client.wait(future, part)
+            except TimeoutError:
+                left -= part
+                if future.done() or left <= 0 or self.stopping():
+                    return future.done()
+            except Exception:
+                return True
+            else:
+                return True
 
 
 class OnLoop:
     """Drives flows on an event loop. `call` runs the application's own code, by default in place."""
 
     def __init__(self, client: Waiting, call: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None) -> None:
-        self.stopping: Callable[[], bool] = _never
+        self.stopping: Callable[[], bool] = stopping
         """Tells that the server was asked to end: nobody is kept waiting any more."""
         self._client = client
         self._call = call
@@ -162,7 +171,8 @@ class OnLoop:
                 return call() if self._call is None else await self._call(call)
             case Commit(begin):
                 begun = begin(False) if self._client.ready else await self.read(lambda: begin(False))
-                return await asyncio.wrap_future(begun)
+                # Shielded: what is queued is committed, so a flow that is cancelled may yet learn what came of it.
+                return await asyncio.shield(asyncio.wrap_future(begun))
             case Until(future, ms):
                 return await self._waited(future, ms)
             case Seat():
@@ -177,7 +187,7 @@ class OnLoop:
         deadline = waiter.get_loop().time() + ms / 1000
         try:
             while not self.stopping() and (left := deadline - waiter.get_loop().time()) > 0 and not future.done():
-                await asyncio.wait((waiter,), timeout=min(left, LOOK_S))
+                await asyncio.wait((waiter,), timeout=min(left, LOOK_MS / 1000))
         finally:
             told.forget()
         return future.done()
@@ -212,6 +222,16 @@ class _Told:
 
 def _never() -> bool:
     return False
+
+
+def stopping() -> bool:
+    """Tell whether the server was asked to end.
+
+    Servers tell an app only after its last answer, for which an open stream would make them wait. uvicorn's server
+    handles the signal itself, and says so in an attribute.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return getattr(server, "should_exit", False) is True
 
 
 def _set(waiter: asyncio.Future[None]) -> None:

@@ -116,14 +116,14 @@ def view(id: str, promise: Promise, task: TaskRow | None, children: Iterable[Pro
 
 
 def _in_time(steps: Iterable[StepView]) -> list[StepView]:
-    """Put named children, which have no number, before the first counted one that began no earlier."""
+    """Put named children, which have no number, before the first counted one that began after them."""
     counted: list[StepView] = []
     named: deque[StepView] = deque()
     for step in steps:
         (counted if step.id.partition(":")[2].replace(".", "").isdigit() else named).append(step)
     placed: list[StepView] = []
     for step in counted:
-        while named and named[0].created_at <= step.created_at:
+        while named and named[0].created_at < step.created_at:
             placed.append(named.popleft())
         placed.append(step)
     return [*placed, *named]

@@ -69,7 +69,7 @@ def decorated(life: Life, current: Callable[[], Request | None], endpoint: Calla
         answered.__signature__ = inspect.signature(endpoint, eval_str=True)  # type: ignore[attr-defined]
     except NameError:
         pass
-    return answered
+    return idempotency.marked(answered, endpoint)
 
 
 async def _claimed(life: Life, request: Request | None, rules: Rules) -> Response | None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 from resonate_web.flow import Flow
 from resonate_web.gateway.routes import Gateway
 from resonate_web.resonate import Resonate as Core
-from resonate_web.starlette.streams import stopping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -84,7 +83,6 @@ class Life:
 
     def _made(self) -> State:
         gateway = self._make()
-        gateway.resonate.on_loop.stopping = stopping
         return State(core=gateway.resonate, gateway=gateway)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -11,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from resonate_web.errors import Stopped
+from resonate_web.resonate.performing import stopping
 
 LOOK_S = 0.5
 """How often a stream looks whether the server wants to end."""
@@ -53,13 +53,3 @@ class Streamed(Response):
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def stopping() -> bool:
-    """Tell whether the server was asked to end.
-
-    Servers tell an app only after its last answer, for which an open stream would make them wait. uvicorn's server
-    handles the signal itself, and says so in an attribute.
-    """
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    return getattr(server, "should_exit", False) is True

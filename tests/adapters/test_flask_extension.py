@@ -103,6 +103,16 @@ def test_settings_are_read_once_and_in_order(monkeypatch: pytest.MonkeyPatch) ->
     assert (settings.prefix, settings.group, settings.threads) == ("/config", "argument", 3)
 
 
+def test_settings_do_not_show_their_keys() -> None:
+    """Debug pages and error trackers print what a frame holds."""
+    app = app_of(RESONATE_SIGNING_KEYS="signing-signing-signing", RESONATE_WEBHOOK_KEYS="d2ViaG9va3dlYmhvb2s=")
+    Resonate(app)
+    shown = repr(get_resonate(app).core.settings)
+    assert "prefix=''" in shown
+    assert "signing-signing" not in shown
+    assert "d2ViaG9va3dlYmhvb2s" not in shown
+
+
 def test_an_unknown_setting_names_the_nearest() -> None:
     """A typing error in app.config or in the constructor is found at init_app."""
     with pytest.raises(ConfigError, match="RESONATE_PREFIX"):

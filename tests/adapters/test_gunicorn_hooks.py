@@ -17,7 +17,8 @@ from resonate_web.resonate import Resonate
 def worker_of(core: Resonate, pid: int | None = None) -> Any:
     app = SimpleNamespace(extensions={"resonate": SimpleNamespace(core=core)})
     cfg = SimpleNamespace(threads=16)
-    return SimpleNamespace(wsgi=app, pid=pid or os.getpid(), cfg=cfg, log=logging.getLogger("gunicorn.error"))
+    log = logging.getLogger("gunicorn.error")
+    return SimpleNamespace(wsgi=app, pid=pid or os.getpid(), cfg=cfg, log=log, alive=True)
 
 
 def test_a_worker_starts_and_stops_its_engine() -> None:
@@ -65,3 +66,13 @@ def test_a_quarter_of_the_threads_may_wait(config: dict[str, int], seats: int) -
     core = Resonate(from_mapping({"RESONATE_STORE": "memory://", "RESONATE_AUTOSTART": "off", **config}, {}))
     post_worker_init(worker_of(core))
     assert core.on_thread.seats == seats
+
+
+def test_nobody_waits_in_a_worker_that_ends() -> None:
+    """A worker that was told to end is not held up by its long polls and streams."""
+    core = Resonate(Settings(store="memory://", autostart="off"))
+    worker = worker_of(core)
+    post_worker_init(worker)
+    assert core.on_thread.stopping() is False
+    worker.alive = False
+    assert core.on_thread.stopping() is True

@@ -218,6 +218,18 @@ def test_the_decorator_goes_below_the_routes(shop: FlaskShop) -> None:
         shop.app.test_client().get("/")
 
 
+def test_a_view_is_decorated_once(shop: FlaskShop) -> None:
+    """The inner key would always be in use, and that would be stored as the answer; two routes may share a view."""
+
+    def view() -> str:
+        return "told"
+
+    once, other = shop.resonate.idempotent(view), shop.resonate.idempotent(view)
+    assert once is not other
+    with pytest.raises(ConfigError, match="view is idempotent already"):
+        shop.resonate.idempotent(once)
+
+
 def test_a_fingerprint_reads_flasks_request(shop: FlaskShop) -> None:
     """It gets the request that the view gets."""
 

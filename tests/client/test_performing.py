@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -139,3 +140,34 @@ def test_a_future_that_nobody_waited_long_enough_for_stays_open(core: Resonate) 
         return [first, (yield Until(future, 1))]
 
     assert asyncio.run(core.on_loop.perform(flow())) == [False, True]
+
+
+def test_on_a_loop_nobody_waits_for_a_server_that_ends(core: Resonate) -> None:
+    """Under any ASGI framework: uvicorn tells it nobody but the handler of its signal."""
+
+    class Server:
+        should_exit = True
+
+        def handle(self, *_: object) -> None:
+            """Stand where uvicorn's own handler stands."""
+
+    def flow() -> Flow[bool]:
+        return bool((yield Until(Future(), 3_600_000)))
+
+    before = signal.signal(signal.SIGTERM, Server().handle)
+    try:
+        assert asyncio.run(core.on_loop.perform(flow())) is False
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_on_a_thread_nobody_waits_for_a_server_that_ends(core: Resonate) -> None:
+    """A wait that would be long is cut when the server wants its thread back."""
+    looks: list[int] = []
+    core.on_thread.stopping = lambda: bool(looks.append(1)) or len(looks) > 1
+
+    def flow() -> Flow[bool]:
+        return (yield Until(Future(), 3_600_000))  # type: ignore[no-any-return]
+
+    assert core.on_thread.perform(flow()) is False
+    assert len(looks) == 2

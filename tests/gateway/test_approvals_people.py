@@ -268,3 +268,16 @@ def test_two_decisions_at_the_same_instant(tmp_path: Path, quorum: int) -> None:
                 assert (statuses, view.state, len(view.votes)) == ([200, 200], "approved", 2)
     for client in clients:
         client.close()
+
+
+def test_names_of_an_own_rule_mean_what_they_say() -> None:
+    """Where the application says who is asking, `user:ann` is not ann: people may choose such names."""
+    office = Office(principal=lambda request: "whoever")
+    approval = office.ask(approvers=["ann"], require_login=True)
+    link = office.link(approval)
+    assert office.visitor("user:ann").post(link, {"decision": "approve"}).status == 403
+    assert "ann" not in office.visitor("user:ann").get("/approvals").text
+    with pytest.raises(NotAllowed):
+        office.client.approvals.decide(approval, True, by="user:ann")
+    assert office.visitor("ann").post(link, {"decision": "approve"}).status == 200
+    office.simulation.close()

@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from resonate_web.config import Settings
+from resonate_web.flow import Read, Until
 from resonate_web.gateway.messages import Headers, Request, Response
 from resonate_web.gateway.routes import Gateway
+from resonate_web.gateway.waiting import changed
 from resonate_web.resonate import Options, Resonate
 from resonate_web.testing.servers import until
 
@@ -186,3 +188,14 @@ def test_nobody_is_kept_in_mind(gateway: Gateway) -> None:
     server = gateway.resonate.runtime.server
     assert server.watched() == []
     assert server.followers.runs() == []
+
+
+def test_a_wait_that_was_cut_is_not_begun_again(core: Resonate, gateway: Gateway) -> None:
+    """A server that wants to end lets nobody wait: a poll that looked again and again would hold it up."""
+    flow = changed(core, Request(method="GET", path="/", patience_ms=LONG_MS), "order/1", LONG_MS, lambda: True)
+    wanted = next(flow)
+    while not isinstance(wanted, Until):
+        wanted = flow.send(wanted.call() if isinstance(wanted, Read) else True)
+    with pytest.raises(StopIteration) as ended:
+        flow.send(False)
+    assert ended.value.value is True

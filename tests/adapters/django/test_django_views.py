@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 from bookshop import workflows
 from bookshop.models import Order
+from django.core.handlers.asgi import ASGIRequest
 from django.test import AsyncClient, Client
 
-from resonate_web.django import resonate, site
+from resonate_web.config import Settings
+from resonate_web.django import mount, resonate, site
+from resonate_web.errors import TooLarge
 
 Ask = Callable[..., Any]
 
@@ -140,3 +144,17 @@ def test_steps_see_the_database(ask: Ask) -> None:
     """The ORM works in a step and in an async step."""
     Order.objects.create(name="one")
     assert resonate.run("a", workflows.counting) == [1, 1]
+
+
+def test_a_body_in_chunks_that_django_refuses_is_too_large() -> None:
+    """Django has a limit of its own for what is read into memory; ours is the answer for it, too."""
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/start/quick",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")],
+    }
+    request = ASGIRequest(scope, io.BytesIO(b"x" * 3_000_000))
+    with pytest.raises(TooLarge):
+        mount.message(request, Settings(), bytes).read()
