@@ -169,6 +169,12 @@ class Site:
             server.kill()
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests that are about pages and nothing else."""
+    if "shoot" in getattr(item, "fixturenames", ()) or item.path.name == "test_page.py":
+        item.add_marker("pages")
+
+
 @pytest.fixture
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """Return the example of the test's folder; all its servers are gone when the test ends."""

@@ -53,7 +53,7 @@ STEPS = [
     Step(name="layers", command=["lint-imports"]),
     Step(name="docs", command=["sphinx-build", "-q", "-W", "--fresh-env", "docs", ".venv/docs"]),
     Step(name="examples", command=EXAMPLES),
-    Step(name="examples-nocache", command=EXAMPLES, env=NO_CACHE),
+    Step(name="examples-nocache", command=[*EXAMPLES, "-m", "not pages"], env=NO_CACHE),
     Step(
         name="tests-nocache",
         command=["pytest", "tests", "-n", "2", *(f"--ignore={path}" for path in CACHE_FREE)],
