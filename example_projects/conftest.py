@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import os
 import re
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +19,9 @@ import pytest
 from aiosmtpd.controller import Controller
 from playwright.sync_api import Page, sync_playwright
 
-from resonate_web.testing.servers import Answer, Ledger, Server, until
+from resonate_web.testing.servers import Answer, Ledger, Server, free_port, until
 
 LINK = re.compile(r"http://\S+/approvals/\S+")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Mail:

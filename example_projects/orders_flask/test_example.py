@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import expect
 
-from resonate_web.testing.servers import Ledger, Server, until
+from resonate_web.testing.servers import Ledger, Server, free_port, until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -63,14 +63,6 @@ def listens(server: Server) -> bool:
     """Tell whether a server takes connections; uvicorn tells its port before its workers do. This is no request."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", server.port)) == 0
-
-
-def free_port() -> int:
-    """Return a port for a server that can't choose one itself."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module", params=SERVERS, ids=lambda command: command.split()[0])

@@ -8,8 +8,10 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -49,6 +51,24 @@ class Answer:
     def json(self) -> Any:
         """Return the body's document."""
         return json.loads(self.body)
+
+
+def free_port() -> int:
+    """Return a port for a server that cannot choose one, or has to come back at the same.
+
+    It is below those that systems give to clients and to whoever asks for any, so that none of them takes it while
+    the server is away; and no two processes of one test run get the same.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    for port in random.sample(range(20_000 + 1_000 * worker, 21_000 + 1_000 * worker), 1_000):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 class Server:
