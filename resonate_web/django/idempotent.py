@@ -12,7 +12,7 @@ from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.handlers.exception import response_for_exception
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 
-from resonate_web.django import mount
+from resonate_web.django import messages
 from resonate_web.django.keyed import in_transactions, message, refuse_atomic, told
 from resonate_web.django.site import Site
 from resonate_web.errors import ResonateError
@@ -52,7 +52,7 @@ def _sync(site: Site, view: View, rules: Rules) -> View:
         except problems.ANSWERED as error:
             return _problem(site, error)
         if isinstance(found, Response):
-            return mount.rendered(found, driver)
+            return messages.rendered(found, driver)
         run = in_transactions(view)
         if found is None:
             response: HttpResponseBase = run(request, *args, **kwargs)
@@ -82,7 +82,7 @@ def _async(site: Site, view: View, rules: Rules) -> View:
         except problems.ANSWERED as error:
             return _problem(site, error)
         if isinstance(found, Response):
-            return mount.rendered(found, driver)
+            return messages.rendered(found, driver)
         if found is None:
             response: HttpResponseBase = await view(request, *args, **kwargs)
             return response
@@ -113,7 +113,7 @@ def _answer_to(site: Site, request: HttpRequest, error: Exception) -> HttpRespon
 
 
 def _problem(site: Site, error: ResonateError) -> HttpResponseBase:
-    return mount.rendered(problems.problem_of(error), site.core.on_thread)
+    return messages.rendered(problems.problem_of(error), site.core.on_thread)
 
 
 def _captured(response: HttpResponseBase) -> Response | None:

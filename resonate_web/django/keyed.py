@@ -12,7 +12,7 @@ from django.db import connections, transaction
 from django.http import HttpRequest
 from django.http.request import RawPostDataException
 
-from resonate_web.django import mount
+from resonate_web.django import messages
 from resonate_web.django.site import Site
 from resonate_web.errors import TooLarge, WrongCall
 from resonate_web.gateway import idempotency
@@ -22,7 +22,7 @@ from resonate_web.gateway.messages import Request
 
 def message(site: Site, request: HttpRequest, rules: Rules) -> Request:
     """Return the request as the gateway's, its body read if it has a key. Raises: TooLarge, InvalidKey, KeyMissing."""
-    found = mount.message(request, site.core.settings, site.core.secret)
+    found = messages.message(request, site.core.settings, site.core.secret)
     if idempotency.wanted(found, rules) is None:
         return found
     body = _body(request, site.core.settings.max_body)

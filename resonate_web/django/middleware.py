@@ -13,7 +13,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 
-from resonate_web.django import commands, mount, views
+from resonate_web.django import commands, messages, mount, views
 from resonate_web.django.site import site
 from resonate_web.gateway import problems
 
@@ -49,7 +49,7 @@ class Middleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
         """Answer an error that a client may meet."""
         if isinstance(error, problems.ANSWERED):
-            return mount.rendered(problems.problem_of(error), site.core.on_thread)
+            return messages.rendered(problems.problem_of(error), site.core.on_thread)
         return None
 
     async def _answered(self, request: HttpRequest) -> Any:

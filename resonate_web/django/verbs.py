@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.http import HttpResponseBase
 
-from resonate_web.django import mount
+from resonate_web.django import messages, mount
 from resonate_web.django.bound import Bound
 from resonate_web.django.transactions import refuse_atomic
 from resonate_web.errors import WrongCall
@@ -33,14 +33,14 @@ class Resonate(Bound):
         request, options = self._request("start()"), self._starting("start()")
         driver = self._site.core.on_thread
         flow = self._site.gateway.start(request, id, fn, args, kwargs, options)
-        return mount.rendered(driver.perform(flow), driver)
+        return messages.rendered(driver.perform(flow), driver)
 
     async def astart(self, id: str | None, fn: Fn, /, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Await `start`."""
         request, options = self._request("astart()"), self._starting("astart()")
         driver = self._site.on_loop
         flow = self._site.gateway.start(request, id, fn, args, kwargs, options)
-        return mount.rendered(await driver.perform(flow), driver)
+        return messages.rendered(await driver.perform(flow), driver)
 
     def start_on_commit(self, id: str, fn: Fn, /, *args: Any, **kwargs: Any) -> None:
         """Start a run when the transaction is committed, never when it is rolled back; answer with `accepted(id)`.
@@ -65,7 +65,7 @@ class Resonate(Bound):
         """Return the answer of a view that called `start_on_commit`: 202 and the link to the run's status."""
         core = self._site.core
         response = pledged(self._site.gateway.access, self._request("accepted()"), id, now=core.now())
-        return mount.rendered(response, core.on_thread)
+        return messages.rendered(response, core.on_thread)
 
     def status_url(self, id: str) -> str:
         """Return the URL of a run's status, signed where links give access; absolute if RESONATE_BASE_URL is set."""
@@ -82,7 +82,7 @@ class Resonate(Bound):
                 f"{call} answers a request, and none is known here: add 'resonate_web.django.middleware.Middleware' "
                 "to MIDDLEWARE; outside of a view use run() or begin_run()"
             )
-        return mount.message(request, self._site.core.settings, self._site.core.secret)
+        return messages.message(request, self._site.core.settings, self._site.core.secret)
 
     def _starting(self, call: str) -> Options:
         if not self._options.get("allow_in_atomic"):

@@ -8,7 +8,7 @@ from django.db import connections
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
-from resonate_web.django import mount
+from resonate_web.django import messages
 from resonate_web.django.site import site
 from resonate_web.flow import Flow
 from resonate_web.gateway.messages import Response
@@ -18,18 +18,18 @@ from resonate_web.gateway.messages import Response
 def answer(request: HttpRequest, rest: str = "") -> HttpResponseBase:
     """Answer a request of our routes on this thread."""
     driver = site.core.on_thread
-    return mount.rendered(driver.perform(_flow(request)), driver)
+    return messages.rendered(driver.perform(_flow(request)), driver)
 
 
 async def aanswer(request: HttpRequest) -> HttpResponseBase:
     """Answer a request of our routes on the event loop."""
     driver = site.on_loop
-    return mount.rendered(await driver.perform(_flow(request)), driver)
+    return messages.rendered(await driver.perform(_flow(request)), driver)
 
 
 def _flow(request: HttpRequest) -> Flow[Response]:
     gateway = site.gateway
-    flow = gateway.handle(mount.message(request, gateway.resonate.settings, site.core.secret))
+    flow = gateway.handle(messages.message(request, gateway.resonate.settings, site.core.secret))
     if flow is None:
         raise Http404
     return flow

@@ -261,9 +261,9 @@ def test_any_other_condition_gets_the_document(condition: str) -> None:
 
 def test_named_children_stand_where_they_were_made() -> None:
     """A promise has no number: it is shown before the step that it released, not after everything."""
-    named = {"tags": {"resonate:scope": "global", "resonate:external": "true", "resonate:parent": ID}}
-    asked = promise(f"{ID}:@boss", func="boss", created_at=START + 5, **named)
-    late = promise(f"{ID}:@late", func="late", created_at=START + 90, **named)
+    marks = {"resonate:scope": "global", "resonate:external": "true", "resonate:parent": ID}
+    asked = promise(f"{ID}:@boss", func="boss", created_at=START + 5, tags=marks)
+    late = promise(f"{ID}:@late", func="late", created_at=START + 90, tags=marks)
     steps = [step("1", created_at=START + 1), step("2", created_at=START + 9), step("10", created_at=START + 20)]
     shown = status.document(run_of(promise(), late, *steps, asked), ID, LINK)["steps"]
     assert [each["started_at"][-4:-1] for each in shown] == ["001", "005", "009", "020", "090"]

@@ -15,7 +15,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.test import AsyncClient, Client
 
 from resonate_web.config import Settings
-from resonate_web.django import mount, resonate, site
+from resonate_web.django import messages, resonate, site
 from resonate_web.errors import TooLarge
 
 Ask = Callable[..., Any]
@@ -157,4 +157,4 @@ def test_a_body_in_chunks_that_django_refuses_is_too_large() -> None:
     }
     request = ASGIRequest(scope, io.BytesIO(b"x" * 3_000_000))
     with pytest.raises(TooLarge):
-        mount.message(request, Settings(), bytes).read()
+        messages.message(request, Settings(), bytes).read()
